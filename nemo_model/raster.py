@@ -1,0 +1,128 @@
+# SPDX-License-Identifier: Apache-2.0
+"""A z-buffer rasteriser in numba: which face each cell sees, where, and how far away.
+
+Perspective-correct barycentric coordinates, one face per cell, no blur: the fragments that
+PyTorch3D's rasterize_meshes gives with blur_radius 0 and faces_per_pixel 1.
+"""
+
+from __future__ import annotations
+
+import numba
+import numpy as np
+import numpy.typing as npt
+
+from nemo_model.mesh import Mesh
+
+Array = npt.NDArray[np.float64]
+
+NEAR = 1e-3
+"""Faces with a vertex nearer than this (object units) are not drawn."""
+
+
+@numba.njit(cache=True)
+def _rasterize(points, faces, fx, fy, cx, cy, width, height, face, bary, depth):  # type: ignore[no-untyped-def]
+    for i in range(height):
+        for j in range(width):
+            face[i, j] = -1
+            depth[i, j] = np.inf
+    for k in range(faces.shape[0]):
+        a, b, c = faces[k, 0], faces[k, 1], faces[k, 2]
+        za, zb, zc = points[a, 2], points[b, 2], points[c, 2]
+        if za < NEAR or zb < NEAR or zc < NEAR:
+            continue
+        ua, va = fx * points[a, 0] / za + cx, fy * points[a, 1] / za + cy
+        ub, vb = fx * points[b, 0] / zb + cx, fy * points[b, 1] / zb + cy
+        uc, vc = fx * points[c, 0] / zc + cx, fy * points[c, 1] / zc + cy
+        area = (ub - ua) * (vc - va) - (uc - ua) * (vb - va)
+        if abs(area) < 1e-12:
+            continue
+        j0 = max(int(np.ceil(min(ua, ub, uc))), 0)
+        j1 = min(int(np.floor(max(ua, ub, uc))), width - 1)
+        i0 = max(int(np.ceil(min(va, vb, vc))), 0)
+        i1 = min(int(np.floor(max(va, vb, vc))), height - 1)
+        for i in range(i0, i1 + 1):
+            for j in range(j0, j1 + 1):
+                wa = ((ub - j) * (vc - i) - (uc - j) * (vb - i)) / area
+                wb = ((uc - j) * (va - i) - (ua - j) * (vc - i)) / area
+                wc = 1.0 - wa - wb
+                if wa < 0.0 or wb < 0.0 or wc < 0.0:
+                    continue
+                z = 1.0 / (wa / za + wb / zb + wc / zc)
+                if z < depth[i, j]:
+                    depth[i, j] = z
+                    face[i, j] = k
+                    bary[i, j, 0] = wa * z / za
+                    bary[i, j, 1] = wb * z / zb
+                    bary[i, j, 2] = wc * z / zc
+
+
+def rasterize(
+    points: Array, faces: npt.NDArray[np.int32], K: Array, width: int, height: int
+) -> tuple[npt.NDArray[np.int32], Array, Array]:
+    """Rasterise a mesh.
+
+    Args:
+        points: vertices (V, 3) in the camera frame.
+        faces: (F, 3).
+        K: (3, 3) in the units of the grid, cell centres at integers.
+        width, height: of the grid.
+
+    Returns:
+        face (height, width) int32, -1 where nothing is seen; bary (height, width, 3), zero there;
+        depth (height, width), infinite there.
+    """
+    face = np.empty((height, width), dtype=np.int32)
+    bary = np.zeros((height, width, 3))
+    depth = np.empty((height, width))
+    _rasterize(
+        np.ascontiguousarray(points, dtype=np.float64), faces,
+        K[0, 0], K[1, 1], K[0, 2], K[1, 2], width, height, face, bary, depth,
+    )  # fmt: skip
+    return face, bary, depth
+
+
+@numba.njit(cache=True)
+def _visible(points, fx, fy, cx, cy, depth, slack, visible, uv):  # type: ignore[no-untyped-def]
+    height, width = depth.shape
+    for k in range(points.shape[0]):
+        visible[k] = False
+        z = points[k, 2]
+        if z < NEAR:
+            continue
+        u, v = fx * points[k, 0] / z + cx, fy * points[k, 1] / z + cy
+        uv[k, 0], uv[k, 1] = u, v
+        i, j = int(np.floor(v + 0.5)), int(np.floor(u + 0.5))
+        if i < 0 or j < 0 or i >= height or j >= width:
+            continue
+        nearest = 0.0
+        for di in range(-1, 2):
+            for dj in range(-1, 2):
+                ii, jj = i + di, j + dj
+                if 0 <= ii < height and 0 <= jj < width and depth[ii, jj] < np.inf:
+                    nearest = max(nearest, depth[ii, jj])
+        visible[k] = z <= nearest + slack
+
+
+def visible_vertices(
+    mesh: Mesh, T_cam_obj: Array, K: Array, width: int, height: int, slack: float = 0.01
+) -> tuple[npt.NDArray[np.bool_], Array]:
+    """Return which vertices (V,) are in front, by a z-buffer, and their pixels (V, 2).
+
+    A vertex is visible when it lies inside the grid and is not further away than the furthest
+    surface in the 3 x 3 cells around it, plus slack (object units).
+    """
+    points = mesh.vertices @ T_cam_obj[:3, :3].T + T_cam_obj[:3, 3]
+    _, _, depth = rasterize(points, mesh.faces, K, width, height)
+    visible = np.zeros(len(points), dtype=np.bool_)
+    uv = np.full((len(points), 2), np.nan)
+    _visible(points, K[0, 0], K[1, 1], K[0, 2], K[1, 2], depth, slack, visible, uv)
+    return visible, uv
+
+
+def silhouette(
+    mesh: Mesh, T_cam_obj: Array, K: Array, width: int, height: int
+) -> npt.NDArray[np.bool_]:
+    """Return the mask (height, width) of the mesh's projection."""
+    points = mesh.vertices @ T_cam_obj[:3, :3].T + T_cam_obj[:3, 3]
+    face, _, _ = rasterize(points, mesh.faces, K, width, height)
+    return face >= 0
