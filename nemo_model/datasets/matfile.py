@@ -1,0 +1,84 @@
+# SPDX-License-Identifier: Apache-2.0
+"""Read MATLAB structs whose fields may be absent, empty or nested in singleton dimensions."""
+
+from __future__ import annotations
+
+import math
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+from scipy.io import loadmat
+
+from nemo_model.datasets.common import DatasetError
+
+
+def load_struct(path: Path, variable: str) -> np.void:
+    """Load the struct `variable` of a .mat file. Raises DatasetError naming file and variable."""
+    try:
+        content = loadmat(path, variable_names=[variable])
+    except FileNotFoundError as error:
+        raise DatasetError(f"{path}: no such annotation file") from error
+    except Exception as error:  # scipy raises many kinds on damaged files
+        raise DatasetError(f"{path}: not a readable MATLAB file ({error})") from error
+    found = structs(content.get(variable))
+    if not found:
+        raise DatasetError(f"{path}: holds no struct named '{variable}'")
+    return found[0]
+
+
+def structs(value: Any) -> list[np.void]:
+    """All structs in a struct array, a cell array of structs, or any nesting of these."""
+    if isinstance(value, np.void):
+        return [value]
+    if isinstance(value, np.ndarray):
+        if value.dtype.names or value.dtype == object:
+            return [item for element in value.ravel(order="F") for item in structs(element)]
+    return []
+
+
+def field(struct: np.void | None, name: str) -> Any:
+    """The field `name` freed from singleton cells; None where it is absent or empty."""
+    if struct is None or name not in (struct.dtype.names or ()):
+        return None
+    value = struct[name]
+    while isinstance(value, np.ndarray) and value.dtype == object and value.size == 1:
+        value = value.ravel()[0]
+    if isinstance(value, np.ndarray) and value.size == 0:
+        return None
+    return value
+
+
+def substruct(struct: np.void | None, name: str) -> np.void | None:
+    """The first struct in the field `name`, None where there is none."""
+    found = structs(field(struct, name))
+    return found[0] if found else None
+
+
+def numbers(struct: np.void | None, name: str) -> np.ndarray | None:
+    """The field as a flat float64 array; None where it is absent, empty or not numeric."""
+    value = field(struct, name)
+    if value is None:
+        return None
+    try:
+        return np.asarray(value, dtype=np.float64).ravel()
+    except (TypeError, ValueError):
+        return None
+
+
+def number(struct: np.void | None, name: str) -> float | None:
+    """The first number in the field; None where it is absent, empty or not finite."""
+    values = numbers(struct, name)
+    if values is None or not math.isfinite(values[0]):
+        return None
+    return float(values[0])
+
+
+def text(struct: np.void | None, name: str) -> str:
+    """The field as a string; "" where it is absent or empty."""
+    value = field(struct, name)
+    while isinstance(value, np.ndarray):
+        if value.size == 0:
+            return ""
+        value = value.ravel()[0]
+    return "" if value is None else str(value)
