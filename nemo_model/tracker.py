@@ -15,19 +15,31 @@ stamp, its boxes and its image, so the same frames give the same bytes live and 
 from __future__ import annotations
 
 import math
-from collections.abc import Iterable, Mapping
+from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Protocol
 
 import numpy as np
 from numpy.typing import NDArray
 
+from nemo_model.boxes import Box, Detection, Floats, associate, predict, reason_against
+from nemo_model.errors import NemoError
+
 if TYPE_CHECKING:
     from nemo_model.camera import Camera
     from nemo_model.estimator import Estimate
 
-Box = tuple[float, float, float, float]
-Floats = NDArray[np.float64]
+__all__ = [
+    "Detection",
+    "Frame",
+    "PoseEstimator",
+    "Rejected",
+    "StaleFrame",
+    "StepResult",
+    "Track",
+    "Tracker",
+    "TrackerConfig",
+]
 
 
 class StaleFrame(ValueError):
@@ -40,16 +52,6 @@ class PoseEstimator(Protocol):
     def estimate(
         self, image: NDArray[np.uint8], K: Floats, box: Box, *, prior: Floats | None = None
     ) -> Estimate: ...
-
-
-@dataclass(frozen=True)
-class Detection:
-    """A box of a detector. box (x1, y1, x2, y2) in pixels; track_id "" when it has none."""
-
-    box: Box
-    category: str
-    score: float = 1.0
-    track_id: str = ""
 
 
 @dataclass(frozen=True)
@@ -111,7 +113,7 @@ class TrackerConfig:
         for name in ("min_iou", "still_iou", "weak_energy", "min_score"):
             value = getattr(self, name)
             if not 0.0 <= value <= 1.0:
-                raise ValueError(f"tracker config: {name} is {value}, it must lie in [0, 1]")
+                raise NemoError(f"tracker config: {name} is {value}, it must lie in [0, 1]")
         for name in (
             "max_missed_frames",
             "max_gap_s",
@@ -121,9 +123,9 @@ class TrackerConfig:
             "switch_gain",
         ):
             if not getattr(self, name) >= 0:
-                raise ValueError(f"tracker config: {name} must not be negative")
+                raise NemoError(f"tracker config: {name} must not be negative")
         if not self.min_box_px >= 1.0:
-            raise ValueError("tracker config: min_box_px must be at least 1")
+            raise NemoError("tracker config: min_box_px must be at least 1")
 
 
 @dataclass
@@ -148,9 +150,9 @@ class Tracker:
     def __init__(
         self, estimators: Mapping[str, PoseEstimator], config: TrackerConfig | None = None
     ) -> None:
-        """estimators: by category name. Raises ValueError when there are none."""
+        """estimators: by category name. Raises NemoError when there are none."""
         if not estimators:
-            raise ValueError("tracker: no estimators given, load at least one model")
+            raise NemoError("tracker: no estimators given, load at least one model")
         self.estimators = dict(estimators)
         self.config = config or TrackerConfig()
         self.reset()
@@ -215,14 +217,15 @@ class Tracker:
             if state.missed > self.config.max_missed_frames:
                 del self._states[state.id]
 
-    def _new_id(self, detection: Detection) -> str:
+    def _new_id(self, detection: Detection, frame: Frame) -> str:
         if detection.track_id:
             return detection.track_id
+        in_use = set(self._states) | {other.track_id for other in frame.detections}
         number = self._given.get(detection.category, 0)
         while True:
             number += 1
             name = f"{detection.category}-{number}"
-            if name not in self._states:
+            if name not in in_use:
                 self._given[detection.category] = number
                 return name
 
@@ -230,26 +233,24 @@ class Tracker:
         """Sort the frame's boxes into usable ones and rejected ones."""
         good: list[Detection] = []
         rejected: list[Rejected] = []
-        best: dict[str, float] = {}
-        for detection in frame.detections:
-            if detection.track_id and math.isfinite(detection.score):
-                key = detection.track_id
-                best[key] = max(best.get(key, -math.inf), detection.score)
-        taken: set[str] = set()
+        best: dict[str, Detection] = {}  # of the boxes that share an id, the highest score
         for detection in frame.detections:
             reason = reason_against(detection, frame.camera, self.config.min_box_px)
             if reason is None and detection.category not in self.estimators:
                 known = ", ".join(sorted(self.estimators))
                 reason = f"no model for category {detection.category!r} (loaded: {known})"
-            if reason is None and detection.track_id:
-                if detection.track_id in taken or detection.score < best[detection.track_id]:
-                    reason = f"another box of this frame has the same id {detection.track_id!r}"
-                taken.add(detection.track_id)
-            if reason is None:
-                good.append(detection)
-            else:
+            if reason is not None:
                 rejected.append(Rejected(detection, reason))
-        return good, rejected
+                continue
+            good.append(detection)
+            rival = best.get(detection.track_id)
+            if rival is None or detection.score > rival.score:
+                best[detection.track_id] = detection
+        twins = [d for d in good if d.track_id and d is not best[d.track_id]]
+        for twin in twins:
+            reason = f"a better box of this frame has the same id {twin.track_id!r}"
+            rejected.append(Rejected(twin, reason))
+        return [d for d in good if not any(d is twin for twin in twins)], rejected
 
     # -- estimation -----------------------------------------------------------------------------
 
@@ -266,7 +267,7 @@ class Tracker:
     def _begin(self, frame: Frame, detection: Detection) -> tuple[_State, str]:
         estimate = self._estimate(frame, detection, None)
         state = _State(
-            id=self._new_id(detection),
+            id=self._new_id(detection, frame),
             category=detection.category,
             box=detection.box,
             camera=frame.camera,
@@ -321,9 +322,6 @@ class Tracker:
         return ""
 
 
-# -- pure functions -----------------------------------------------------------------------------
-
-
 def _check_image(frame: Frame) -> None:
     image, camera = frame.image, frame.camera
     if image.ndim != 3 or image.shape[2] != 3 or image.dtype != np.uint8:
@@ -335,120 +333,3 @@ def _check_image(frame: Frame) -> None:
             f"frame: the image is {image.shape[1]}x{image.shape[0]} pixels but its camera says "
             f"{camera.width}x{camera.height}; is this the camera_info of another stream?"
         )
-
-
-def reason_against(detection: Detection, camera: Camera, min_px: float) -> str | None:
-    """Why a box cannot be used, in words; None when it can."""
-    x1, y1, x2, y2 = detection.box
-    if not all(math.isfinite(v) for v in detection.box):
-        return "the box is not finite (NaN or infinite)"
-    if not math.isfinite(detection.score):
-        return "the score is not finite (NaN or infinite)"
-    if x2 <= x1 or y2 <= y1:
-        return f"the box is empty ({x2 - x1:g} x {y2 - y1:g} pixels)"
-    if x2 - x1 < min_px or y2 - y1 < min_px:
-        return f"the box is too small ({x2 - x1:g} x {y2 - y1:g} pixels, at least {min_px:g})"
-    inside_x = min(x2, camera.width - 0.5) - max(x1, -0.5)
-    inside_y = min(y2, camera.height - 0.5) - max(y1, -0.5)
-    if inside_x < min_px or inside_y < min_px:
-        return f"the box lies outside the image ({camera.width} x {camera.height} pixels)"
-    return None
-
-
-def iou(a: Box, b: Box) -> float:
-    """Intersection over union of two boxes (x1, y1, x2, y2)."""
-    width = min(a[2], b[2]) - max(a[0], b[0])
-    height = min(a[3], b[3]) - max(a[1], b[1])
-    if width <= 0.0 or height <= 0.0:
-        return 0.0
-    common = width * height
-    area = (a[2] - a[0]) * (a[3] - a[1]) + (b[2] - b[0]) * (b[3] - b[1])
-    return common / (area - common)
-
-
-def associate(
-    detections: Iterable[Detection], states: Mapping[str, _State], min_iou: float
-) -> list[_State | None]:
-    """The known object of each detection, or None.
-
-    A detector's id decides alone: the track of that id (and category), or a new one. The other
-    detections take the unclaimed track of their category that they overlap most, best pair first.
-    """
-    detections = list(detections)
-    result: list[_State | None] = [None] * len(detections)
-    claimed: set[str] = set()
-    for i, detection in enumerate(detections):
-        state = states.get(detection.track_id) if detection.track_id else None
-        if state is not None and state.category == detection.category:
-            result[i] = state
-        if detection.track_id:
-            claimed.add(detection.track_id)
-    pairs = [
-        (-overlap, i, name)
-        for i, detection in enumerate(detections)
-        if not detection.track_id
-        for name, state in states.items()
-        if name not in claimed and state.category == detection.category
-        if (overlap := iou(detection.box, state.box)) >= min_iou
-    ]
-    done: set[int] = set()
-    for _, i, name in sorted(pairs):
-        if i not in done and name not in claimed:
-            result[i] = states[name]
-            done.add(i)
-            claimed.add(name)
-    return result
-
-
-def predict(
-    T_cam_obj: Floats,
-    camera: Camera,
-    box: Box,
-    new_camera: Camera,
-    new_box: Box,
-    still_iou: float = 1.0,
-) -> Floats:
-    """The last pose (4, 4), moved as its box moved from `box` to `new_box`.
-
-    The rotation is kept. The object's centre keeps its place relative to the box; the distance
-    goes with one over the box's growth. Edges on the image's border say nothing about the object
-    and are left out; a box that overlaps its last one by more than `still_iou` has not moved.
-    """
-    T = T_cam_obj.copy()
-    same_camera = bool(np.array_equal(camera.K, new_camera.K))
-    if same_camera and iou(box, new_box) > still_iou:
-        return T
-    t = T[:3, 3]
-    centre = (camera.K @ t)[:2] / t[2]
-    sizes = (camera.width, camera.height)
-    new_sizes = (new_camera.width, new_camera.height)
-    growth: list[float] = []
-    anchors: list[tuple[float, float] | None] = []
-    for axis in range(2):
-        old = (box[axis], box[axis + 2])
-        new = (new_box[axis], new_box[axis + 2])
-        free = [
-            _inside(o, sizes[axis]) and _inside(n, new_sizes[axis])
-            for o, n in zip(old, new, strict=True)
-        ]
-        if all(free):
-            growth.append((new[1] - new[0]) / (old[1] - old[0]))
-            anchors.append(((old[0] + old[1]) / 2, (new[0] + new[1]) / 2))
-        elif any(free):
-            edge = free.index(True)
-            anchors.append((old[edge], new[edge]))
-        else:
-            anchors.append(None)
-    scale = math.exp(sum(math.log(g) for g in growth) / len(growth)) if growth else 1.0
-    moved = [
-        centre[axis] if pair is None else pair[1] + (centre[axis] - pair[0]) * scale
-        for axis, pair in enumerate(anchors)
-    ]
-    focal = math.sqrt((new_camera.K[0, 0] * new_camera.K[1, 1]) / (camera.K[0, 0] * camera.K[1, 1]))
-    z = t[2] * focal / scale
-    T[:3, 3] = z * np.linalg.solve(new_camera.K, np.array([moved[0], moved[1], 1.0]))
-    return T
-
-
-def _inside(edge: float, size: int, margin: float = 1.5) -> bool:
-    return margin < edge < size - 1 - margin
