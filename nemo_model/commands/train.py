@@ -1,0 +1,64 @@
+# SPDX-License-Identifier: Apache-2.0
+"""Train a category's backbone and neural mesh on a data set in the PASCAL3D+ layout."""
+
+from __future__ import annotations
+
+import argparse
+import json
+from pathlib import Path
+
+from nemo_model.errors import NemoError
+
+
+def add_arguments(parser: argparse.ArgumentParser) -> None:
+    parser.add_argument("--root", type=Path, required=True, help="data set, PASCAL3D+ layout")
+    parser.add_argument("--backgrounds", type=Path, required=True, help="folder of photos")
+    parser.add_argument("--out", type=Path, required=True, help="folder for checkpoint and log")
+    parser.add_argument("--category", default="car")
+    parser.add_argument("--source", default="stanford", help="stanford, imagenet or pascal")
+    parser.add_argument("--split", default="train-fit")
+    parser.add_argument("--steps", type=int, default=None, help="optimiser steps in all")
+    parser.add_argument("--seed", type=int, default=0)
+    parser.add_argument("--workers", type=int, default=1, help="loader processes")
+    parser.add_argument("--threads", type=int, default=1, help="torch threads")
+    parser.add_argument("--resume", action="store_true", help="go on from the checkpoint in --out")
+    parser.add_argument("--save-every", type=int, default=250, help="steps between checkpoints")
+    parser.add_argument("--set", nargs="*", default=[], metavar="KEY=JSON",
+                        help="other fields of TrainConfig, e.g. batch=16 augment.flip=0")  # fmt: skip
+
+
+def run(args: argparse.Namespace) -> int:
+    try:
+        from nemo_model.training.config import TrainConfig
+        from nemo_model.training.train import train
+    except ImportError as error:
+        raise NemoError(f"training needs the extra [train]: pip install .[train] ({error})") from error
+    values: dict[str, object] = {
+        "category": args.category, "source": args.source, "split": args.split, "seed": args.seed,
+    }  # fmt: skip
+    if args.steps is not None:
+        values["steps"] = args.steps
+    try:
+        config = TrainConfig.model_validate(_with_settings(values, args.set))
+    except ValueError as error:
+        raise NemoError(f"--set: {error}") from error
+    path = train(
+        args.root, args.backgrounds, args.out, config, workers=args.workers, threads=args.threads,
+        save_every=args.save_every, resume=args.resume,
+    )  # fmt: skip
+    print(f"trained {config.steps} steps; next: nemo export --checkpoint {path} --out models/...")
+    return 0
+
+
+def _with_settings(values: dict[str, object], settings: list[str]) -> dict[str, object]:
+    for setting in settings:
+        key, _, text = setting.partition("=")
+        try:
+            value = json.loads(text)
+        except json.JSONDecodeError as error:
+            raise NemoError(f"--set {setting}: the value is not JSON ({error})") from error
+        group, _, field = key.rpartition(".")
+        target = values if not group else values.setdefault(group, {})
+        assert isinstance(target, dict)
+        target[field] = value
+    return values

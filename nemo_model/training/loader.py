@@ -1,0 +1,117 @@
+# SPDX-License-Identifier: Apache-2.0
+"""Reads a data set into memory and feeds batches from worker processes."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from dataclasses import fields
+from pathlib import Path
+
+import cv2
+import numpy as np
+import numpy.typing as npt
+import torch
+from torch.utils.data import DataLoader, Dataset
+from tqdm import tqdm
+
+from nemo_model.datasets.pascal3d import Pascal3D
+from nemo_model.errors import NemoError
+from nemo_model.mesh import Mesh, cuboid, load_off, mean_outline
+from nemo_model.training.config import TrainConfig
+from nemo_model.training.loss import Batch
+from nemo_model.training.samples import Sample, SampleMaker
+
+Array = npt.NDArray[np.float64]
+PHOTO_SIDE = 400
+"""Background photos are shrunk to this many pixels on their longer side."""
+
+
+def load_photos(folder: Path) -> list[npt.NDArray[np.uint8]]:
+    """Read every photo below a folder, RGB.
+
+    Raises:
+        NemoError: when there is none.
+    """
+    paths = sorted(p for p in folder.rglob("*") if p.suffix.lower() in {".jpg", ".jpeg", ".png"})
+    photos = []
+    for path in tqdm(paths, desc="backgrounds", leave=False):
+        image = cv2.imread(str(path), cv2.IMREAD_COLOR)
+        if image is None:
+            continue
+        scale = PHOTO_SIDE / max(image.shape[:2])
+        if scale < 1.0:
+            image = cv2.resize(image, None, fx=scale, fy=scale, interpolation=cv2.INTER_AREA)
+        photos.append(np.ascontiguousarray(image[:, :, ::-1]))
+    if not photos:
+        raise NemoError(f"{folder}: holds no .jpg or .png photos for backgrounds and occluders")
+    return photos
+
+
+def category_geometry(dataset: Pascal3D, vertices: int) -> tuple[Mesh, Array, dict[int, Mesh]]:
+    """Return the category's cuboid, its outline (P, 3) and the CAD meshes by index.
+
+    The cuboid has the mean extents of the CAD models as often as the photos use them, mirrored
+    left to right, since mirrored photos are trained on.
+    """
+    used = [item.cad_index for item in dataset if item.cad_index > 0]
+    cads = {index: load_off(dataset.cad_path(index)) for index in sorted(set(used))}
+    if not cads:
+        raise NemoError(f"{dataset.root}: no object names a CAD model (cad_index)")
+    outlines = {index: mean_outline([mesh]) for index, mesh in cads.items()}
+    outline = np.mean([outlines[index] for index in used], axis=0)
+    outline = np.concatenate([outline, outline * [-1.0, 1.0, 1.0]])
+    lo = np.mean([cads[index].lo for index in used], axis=0)
+    hi = np.mean([cads[index].hi for index in used], axis=0)
+    lo[0], hi[0] = min(lo[0], -hi[0]), max(hi[0], -lo[0])
+    return cuboid(lo, hi, vertices), outline, cads
+
+
+def sample_maker(
+    root: Path, backgrounds: Path, config: TrainConfig
+) -> tuple[SampleMaker, Array]:
+    """Read data and return the maker of samples and the category's outline (P, 3)."""
+    dataset = Pascal3D(root, config.category, source=config.source, split=config.split)
+    mesh, outline, cads = category_geometry(dataset, config.vertices)
+    objects = list(dataset)
+    images = [item.read_image() for item in tqdm(objects, desc="photos", leave=False)]
+    return SampleMaker(objects, images, cads, mesh, load_photos(backgrounds), config), outline
+
+
+class _Samples(Dataset[Sample]):
+    def __init__(self, maker: SampleMaker, start: int, end: int) -> None:
+        self.maker, self.start, self.end = maker, start, end
+
+    def __len__(self) -> int:
+        return self.end - self.start
+
+    def __getitem__(self, index: int) -> Sample:
+        return self.maker(self.start + index)
+
+
+def collate(samples: list[Sample]) -> Batch:
+    """Stack samples into a batch of tensors."""
+    stacked = {
+        f.name: torch.from_numpy(np.stack([getattr(s, f.name) for s in samples]))
+        for f in fields(Batch)
+    }
+    return Batch(**stacked)
+
+
+def _quiet_worker(_: int) -> None:
+    cv2.setNumThreads(0)
+    torch.set_num_threads(1)
+
+
+def batches(
+    maker: SampleMaker, config: TrainConfig, start: int, workers: int
+) -> Iterator[Batch]:
+    """Yield the batches of steps start .. config.steps."""
+    samples = _Samples(maker, start * config.batch, config.steps * config.batch)
+    yield from DataLoader(
+        samples,
+        batch_size=config.batch,
+        num_workers=workers,
+        collate_fn=collate,
+        worker_init_fn=_quiet_worker,
+        prefetch_factor=3 if workers else None,
+    )

@@ -1,0 +1,249 @@
+# SPDX-License-Identifier: Apache-2.0
+"""From an annotated photo to one training sample: an augmented crop and what it shows.
+
+Sample i of a run depends on the seed and on i alone, so a resumed run sees what an uninterrupted
+one would, with any number of loader processes.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+
+import cv2
+import numpy as np
+import numpy.typing as npt
+from scipy.spatial.transform import Rotation
+
+from nemo_model.camera import STRIDE, Camera, CropCamera, crop_camera
+from nemo_model.datasets.pascal3d import Pascal3DObject
+from nemo_model.errors import NemoError
+from nemo_model.mesh import Mesh
+from nemo_model.pose import flip_angles, rotation_from_angles, transform
+from nemo_model.raster import rasterize, silhouette, visible_vertices
+from nemo_model.training.config import AugmentConfig, TrainConfig
+from nemo_model.training.occluders import paste_occluders, photo_patch
+from nemo_model.training.photometric import degrade
+
+Array = npt.NDArray[np.float64]
+Image = npt.NDArray[np.uint8]
+
+RIVAL_POSES = 5
+"""Wrong poses that each sample is compared with (see rival_rotations)."""
+
+
+@dataclass(frozen=True)
+class Sample:
+    """One training sample; h, w are the feature map's size, P = 1 + RIVAL_POSES.
+
+    Attributes:
+        image: (H, W, 3) uint8 RGB.
+        vertex: (N,) int64, visible vertices, -1 pads.
+        uv: (N, 2) float32, where they project, in cells.
+        clutter: (h, w) bool, cells that show anything but the object.
+        corner: (P, h, w, 3) int64, vertices of the face each cell sees; the first pose is true.
+        weight: (P, h, w, 3) float32, their barycentric weights, zero where nothing is seen.
+    """
+
+    image: Image
+    vertex: npt.NDArray[np.int64]
+    uv: npt.NDArray[np.float32]
+    clutter: npt.NDArray[np.bool_]
+    corner: npt.NDArray[np.int64]
+    weight: npt.NDArray[np.float32]
+
+
+@dataclass(frozen=True)
+class View:
+    """A photo with its camera, box and pose, perhaps mirrored."""
+
+    image: Image
+    K: Array
+    box: Array
+    T_cam_obj: Array
+
+
+class SampleMaker:
+    """Makes samples from a set of objects held in memory."""
+
+    def __init__(
+        self,
+        objects: Sequence[Pascal3DObject],
+        images: Sequence[Image],
+        cads: dict[int, Mesh],
+        mesh: Mesh,
+        photos: Sequence[Image],
+        config: TrainConfig,
+    ) -> None:
+        self.objects, self.images, self.cads = objects, images, cads
+        self.mesh, self.photos, self.config = mesh, photos, config
+        azimuth = np.array([o.azimuth for o in objects])
+        self.probability = view_weights(azimuth, config.azimuth_bins, config.balance)
+
+    def __call__(self, index: int) -> Sample:
+        """Return sample number `index` of the run."""
+        rng = np.random.default_rng([self.config.seed, index])
+        while True:
+            at = int(rng.choice(len(self.objects), p=self.probability))
+            try:
+                return self._make(at, rng)
+            except NemoError:  # a cut that left nothing of the box: draw again
+                continue
+
+    def _make(self, at: int, rng: np.random.Generator) -> Sample:
+        config, augment = self.config, self.config.augment
+        view = _view(self.objects[at], self.images[at], rng.random() < augment.flip)
+        box, seen = jittered_box(view, augment, rng)
+        crop = _rolled_crop(view, box, config, rng)
+        T = transform(crop.R_crop_cam, np.zeros(3)) @ view.T_cam_obj
+        cad = self.cads.get(self.objects[at].cad_index, self.mesh)
+        shape = silhouette(cad, T, crop.K, crop.width, crop.height)
+        image, cut = self._composed(view, crop, seen, shape, rng)
+        hidden = cut
+        if rng.random() < augment.occluded:
+            share = rng.uniform(*augment.hidden_share)
+            image, pasted = paste_occluders(
+                image, shape, share, self.photos, self.images, augment.object_occluder, rng
+            )
+            hidden = hidden | pasted
+        return self._targets(degrade(image, augment, rng), crop, T, hidden, rng)
+
+    def _composed(
+        self,
+        view: View,
+        crop: CropCamera,
+        seen: npt.NDArray[np.uint8],
+        shape: npt.NDArray[np.bool_],
+        rng: np.random.Generator,
+    ) -> tuple[Image, npt.NDArray[np.bool_]]:
+        """The crop with something around it, and the mask of what an image edge cut away."""
+        augment, size = self.config.augment, (crop.width, crop.height)
+        image = crop.warp(view.image)
+        inside = cv2.warpPerspective(seen, crop.H_crop_image, size, flags=cv2.INTER_NEAREST)
+        if rng.random() < augment.photo_padding:
+            alpha = (inside == 1).astype(np.float32)
+            if rng.random() < augment.silhouette:
+                grow = 2 * int(rng.integers(2, 8)) + 1
+                grown = cv2.dilate(shape.astype(np.uint8), np.ones((grow, grow), np.uint8))
+                alpha *= cv2.GaussianBlur(grown.astype(np.float32), (0, 0), rng.uniform(0.7, 2.5))
+            around = photo_patch(self.photos, *size, rng)
+            alpha = alpha[..., None]
+            image = np.asarray(alpha * image + (1.0 - alpha) * around, dtype=np.uint8)
+        cut = inside == 2
+        if cut.any():
+            image[cut] = 128
+        return image, np.asarray(cut)
+
+    def _targets(
+        self,
+        image: Image,
+        crop: CropCamera,
+        T: Array,
+        hidden: npt.NDArray[np.bool_],
+        rng: np.random.Generator,
+    ) -> Sample:
+        config = self.config
+        K, (h, w) = crop.map_K(), crop.map_size
+        visible, uv = visible_vertices(self.mesh, T, K, w, h)
+        pixel = np.nan_to_num(uv * STRIDE + STRIDE - 1).astype(int)
+        pixel = np.clip(pixel, 0, [crop.width - 1, crop.height - 1])
+        visible &= ~hidden[pixel[:, 1], pixel[:, 0]]
+        chosen = rng.permutation(np.nonzero(visible)[0])[: config.picks]
+        vertex = np.full(config.picks, -1, dtype=np.int64)
+        vertex[: len(chosen)] = chosen
+        at = np.zeros((config.picks, 2), dtype=np.float32)
+        at[: len(chosen)] = uv[chosen]
+        corner = np.zeros((1 + RIVAL_POSES, h, w, 3), dtype=np.int64)
+        weight = np.zeros((1 + RIVAL_POSES, h, w, 3), dtype=np.float32)
+        for p, R in enumerate([T[:3, :3], *rival_rotations(T[:3, :3], rng)]):
+            points = self.mesh.vertices @ R.T + T[:3, 3]
+            face, bary, _ = rasterize(points, self.mesh.faces, K, w, h)
+            corner[p] = self.mesh.faces[np.maximum(face, 0)]
+            weight[p] = bary
+        covered = weight[0].sum(axis=2) > 0
+        share = cv2.resize(hidden.astype(np.float32), (w, h), interpolation=cv2.INTER_AREA)
+        return Sample(image, vertex, at, ~covered | (share > 0.6), corner, weight)
+
+
+def view_weights(azimuth: Array, bins: int, balance: float) -> Array:
+    """Return the probability (N,) of drawing each object.
+
+    With balance 1 every azimuth bin is drawn as often as every other (a mirrored bin counts
+    with it, as flipping shows one as the other), with 0 every object.
+    """
+    folded = np.abs(np.arctan2(np.sin(azimuth), np.cos(azimuth)))
+    at = np.minimum((folded / np.pi * (bins // 2)).astype(int), bins // 2 - 1)
+    count = np.bincount(at, minlength=bins // 2)
+    weight = np.asarray(1.0 / count[at]) ** balance
+    return np.asarray(weight / weight.sum())
+
+
+def rival_rotations(R: Array, rng: np.random.Generator) -> list[Array]:
+    """Return RIVAL_POSES wrong rotations: the opposite view, three others, one close by."""
+    offsets = [
+        np.deg2rad(180 + rng.uniform(-20, 20)),
+        *(rng.choice([-1, 1]) * np.deg2rad(rng.uniform(lo, hi)) for lo, hi in _RIVAL_AZIMUTHS),
+    ]
+    rivals = [R @ Rotation.from_euler("z", a).as_matrix() for a in offsets]
+    tilt = Rotation.from_rotvec(rng.normal(0.0, np.deg2rad(9.0), 3)).as_matrix()
+    return [*rivals, R @ tilt]
+
+
+_RIVAL_AZIMUTHS = ((12, 35), (35, 90), (90, 160))
+
+
+def jittered_box(
+    view: View, augment: AugmentConfig, rng: np.random.Generator
+) -> tuple[Array, npt.NDArray[np.uint8]]:
+    """Return a detector-like box (4,) and which pixels (H, W) the camera sees.
+
+    The mask is 1 inside the photo and 2 where an image edge cuts the object; the box then ends
+    at the edge, as a detector's would.
+    """
+    rows, cols = view.image.shape[:2]
+    seen = np.ones((rows, cols), dtype=np.uint8)
+    x1, y1, x2, y2 = view.box
+    if rng.random() < augment.cut:
+        share = rng.uniform(0.05, augment.cut_share)
+        side = int(rng.choice([0, 1, 2, 3], p=[0.4, 0.4, 0.05, 0.15]))
+        if side == 0:
+            x1 += share * (x2 - x1)
+            seen[:, : int(x1)] = 2
+        elif side == 1:
+            x2 -= share * (x2 - x1)
+            seen[:, int(x2) :] = 2
+        elif side == 2:
+            y1 += share * (y2 - y1)
+            seen[: int(y1)] = 2
+        else:
+            y2 -= share * (y2 - y1)
+            seen[int(y2) :] = 2
+    jitter = augment.box_jitter * (3.0 if rng.random() < augment.rough_box else 1.0)
+    noise = np.clip(rng.normal(0.0, jitter, 4), -2.5 * jitter, 2.5 * jitter)
+    size = np.array([x2 - x1, y2 - y1, x2 - x1, y2 - y1])
+    return np.array([x1, y1, x2, y2]) + noise * size, seen
+
+
+def _view(item: Pascal3DObject, image: Image, mirrored: bool) -> View:
+    K, angles, box = item.K, (item.azimuth, item.elevation, item.theta), item.box
+    if mirrored:
+        last = image.shape[1] - 1
+        image = np.ascontiguousarray(image[:, ::-1])
+        angles = flip_angles(*angles)
+        K = K.copy()
+        K[0, 2] = last - K[0, 2]
+        box = np.array([last - box[2], box[1], last - box[0], box[3]])
+    T = transform(rotation_from_angles(*angles), np.array([0.0, 0.0, item.distance]))
+    return View(image, K, box, T)
+
+
+def _rolled_crop(
+    view: View, box: Array, config: TrainConfig, rng: np.random.Generator
+) -> CropCamera:
+    rows, cols = view.image.shape[:2]
+    fill = rng.uniform(*config.augment.fill)
+    crop = crop_camera(Camera(view.K, cols, rows), box, config.width, config.height, fill)
+    roll = np.clip(rng.normal(), -2.5, 2.5) * np.deg2rad(config.augment.roll_deg)
+    R = Rotation.from_euler("z", roll).as_matrix() @ crop.R_crop_cam
+    H = crop.K @ R @ np.linalg.inv(view.K)
+    return CropCamera(crop.K, R, crop.width, crop.height, crop.scale, H / H[2, 2])

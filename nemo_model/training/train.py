@@ -1,0 +1,205 @@
+# SPDX-License-Identifier: Apache-2.0
+"""The training loop: one category's backbone and neural mesh, resumable at every checkpoint."""
+
+from __future__ import annotations
+
+import json
+import time
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import numpy.typing as npt
+import torch
+from torch import Tensor, nn
+from tqdm import tqdm
+
+from nemo_model.errors import NemoError
+from nemo_model.mesh import Mesh
+from nemo_model.training.backbone import Backbone, load_imagenet
+from nemo_model.training.config import TrainConfig
+from nemo_model.training.loader import batches, sample_maker
+from nemo_model.training.loss import Bank, Batch, Losses, Objective
+
+LOG_EVERY = 20
+
+
+class NeuralMesh(nn.Module):
+    """The backbone and the feature bank of one category."""
+
+    def __init__(self, vertices: int, config: TrainConfig) -> None:
+        super().__init__()
+        self.backbone = Backbone(config.features)
+        self.bank = Bank(vertices, config.prototypes, config.features)
+
+
+@dataclass(frozen=True)
+class Checkpoint:
+    """What a run leaves behind: enough to export, and to go on."""
+
+    config: TrainConfig
+    mesh: Mesh
+    outline: npt.NDArray[np.float64]
+    step: int
+    average: dict[str, Tensor]
+    """Exponentially averaged weights of a NeuralMesh: what is exported."""
+    resume: dict[str, Any]
+
+    @staticmethod
+    def load(path: Path) -> Checkpoint:
+        """Read a checkpoint.
+
+        Raises:
+            NemoError: when the file is missing or not one of ours.
+        """
+        try:
+            raw = torch.load(path, map_location="cpu", weights_only=True)
+            mesh = Mesh(raw["vertices"].numpy(), raw["faces"].numpy())
+            config = TrainConfig.model_validate_json(raw["config"])
+            return Checkpoint(
+                config, mesh, raw["outline"].numpy(), raw["step"], raw["average"], raw["resume"]
+            )
+        except (OSError, KeyError, RuntimeError, ValueError) as error:
+            raise NemoError(f"{path}: is not a checkpoint of nemo train ({error})") from error
+
+    def save(self, path: Path) -> None:
+        raw = {
+            "config": self.config.model_dump_json(),
+            "vertices": torch.from_numpy(self.mesh.vertices),
+            "faces": torch.from_numpy(self.mesh.faces),
+            "outline": torch.from_numpy(self.outline),
+            "step": self.step,
+            "average": self.average,
+            "resume": self.resume,
+        }
+        partial = path.with_suffix(".partial")
+        torch.save(raw, partial)
+        partial.replace(path)
+
+
+def learning_rate(step: int, config: TrainConfig) -> float:
+    """Return the rate's factor: linear warm-up, constant, linear decay over the last share.
+
+    The constant part makes a run's length a late decision: resume with other steps.
+    """
+    falling = max(int(config.decay * config.steps), 1)
+    return min(1.0, (step + 1) / config.warmup, (config.steps - step) / falling)
+
+
+def train(
+    root: Path,
+    backgrounds: Path,
+    out: Path,
+    config: TrainConfig,
+    *,
+    workers: int = 1,
+    threads: int = 1,
+    save_every: int = 250,
+    resume: bool = False,
+) -> Path:
+    """Train and return the path of the last checkpoint, out/checkpoint.pt.
+
+    Raises:
+        NemoError: when data are missing, or a checkpoint to resume from does not fit.
+    """
+    torch.manual_seed(config.seed)
+    torch.set_num_threads(threads)
+    device = torch.device("cuda" if torch.cuda.is_available() else "cpu")
+    out.mkdir(parents=True, exist_ok=True)
+    path = out / "checkpoint.pt"
+    (out / "config.json").write_text(config.model_dump_json(indent=2) + "\n")
+    maker, outline = sample_maker(root, backgrounds, config)
+    model, optimiser, average, start = _prepare(maker.mesh, config, device)
+    if resume and path.exists():
+        start = _restore(Checkpoint.load(path), config, maker.mesh, model, optimiser, average)
+    objective = Objective(maker.mesh, config).to(device)
+    bar = tqdm(total=config.steps, initial=start, desc="train", unit="step")
+    for step, batch in enumerate(batches(maker, config, start, workers), start=start):
+        began = time.perf_counter()
+        for group in optimiser.param_groups:
+            group["lr"] = group["base"] * learning_rate(step, config)
+        losses = _step(model, objective, optimiser, _to(batch, device))
+        _average(average, model, min(config.average, (step + 1) / (step + 10)))
+        if step % LOG_EVERY == 0:
+            row = {"step": step, "seconds": time.perf_counter() - began} | _numbers(losses)
+            with (out / "log.jsonl").open("a") as log:
+                log.write(json.dumps(row) + "\n")
+            bar.set_postfix_str(f"pose {row['pose_right']:.2f} vertex {row['vertex_right']:.2f}")
+        bar.update()
+        if (step + 1) % save_every == 0 or step + 1 == config.steps:
+            state = {"model": model.state_dict(), "optimiser": optimiser.state_dict()}
+            Checkpoint(config, maker.mesh, outline, step + 1, average, state).save(path)
+    bar.close()
+    return path
+
+
+def _prepare(
+    mesh: Mesh, config: TrainConfig, device: torch.device
+) -> tuple[NeuralMesh, torch.optim.Optimizer, dict[str, Tensor], int]:
+    model = NeuralMesh(len(mesh.vertices), config)
+    load_imagenet(model.backbone.trunk)
+    for parameter in model.backbone.trunk.frozen_part(config.frozen_blocks):
+        parameter.requires_grad_(False)
+    model = model.to(device=device, memory_format=torch.channels_last)
+    trunk = [p for p in model.backbone.trunk.parameters() if p.requires_grad]
+    known = {id(p) for p in model.backbone.trunk.parameters()}
+    head = [p for p in model.backbone.parameters() if id(p) not in known]
+    groups = [
+        {"params": trunk, "base": config.trunk_rate},
+        {"params": head, "base": config.head_rate},
+        {"params": list(model.bank.parameters()), "base": config.bank_rate, "weight_decay": 0.0},
+    ]
+    optimiser = torch.optim.AdamW(groups, lr=1.0, weight_decay=config.weight_decay)
+    average = {name: value.detach().clone() for name, value in model.state_dict().items()}
+    return model, optimiser, average, 0
+
+
+def _restore(
+    saved: Checkpoint,
+    config: TrainConfig,
+    mesh: Mesh,
+    model: NeuralMesh,
+    optimiser: torch.optim.Optimizer,
+    average: dict[str, Tensor],
+) -> int:
+    same = {"category", "width", "height", "features", "prototypes", "batch", "seed"}
+    for name in sorted(same):
+        if getattr(saved.config, name) != getattr(config, name):
+            raise NemoError(
+                f"checkpoint: {name} was {getattr(saved.config, name)}, now "
+                f"{getattr(config, name)}; a resumed run cannot change it"
+            )
+    if saved.mesh.vertices.shape != mesh.vertices.shape:
+        raise NemoError("checkpoint: its mesh has another number of vertices than this data gives")
+    model.load_state_dict(saved.resume["model"])
+    optimiser.load_state_dict(saved.resume["optimiser"])
+    average.update(saved.average)
+    return saved.step
+
+
+def _step(
+    model: NeuralMesh, objective: Objective, optimiser: torch.optim.Optimizer, batch: Batch
+) -> Losses:
+    image = batch.image.permute(0, 3, 1, 2).float()
+    features = model.backbone(image.contiguous(memory_format=torch.channels_last))
+    losses: Losses = objective(features, model.bank, batch)
+    optimiser.zero_grad(set_to_none=True)
+    objective.total(losses).backward()
+    torch.nn.utils.clip_grad_norm_(model.parameters(), 5.0)
+    optimiser.step()
+    return losses
+
+
+@torch.no_grad()
+def _average(average: dict[str, Tensor], model: NeuralMesh, decay: float) -> None:
+    for name, value in model.state_dict().items():
+        average[name].lerp_(value, 1.0 - decay)
+
+
+def _to(batch: Batch, device: torch.device) -> Batch:
+    return Batch(**{name: value.to(device) for name, value in vars(batch).items()})
+
+
+def _numbers(losses: Losses) -> dict[str, float]:
+    return {name: round(float(value.detach()), 4) for name, value in vars(losses).items()}
