@@ -32,7 +32,9 @@ def run(args: argparse.Namespace) -> int:
         from nemo_model.training.config import TrainConfig
         from nemo_model.training.train import train
     except ImportError as error:
-        raise NemoError(f"training needs the extra [train]: pip install .[train] ({error})") from error
+        raise NemoError(
+            f"training needs the extra [train]: pip install .[train] ({error})"
+        ) from error
     values: dict[str, object] = {
         "category": args.category, "source": args.source, "split": args.split, "seed": args.seed,
     }  # fmt: skip

@@ -148,7 +148,8 @@ def load_imagenet(trunk: Trunk) -> None:
 
 def _fold(layer: nn.Module, state: dict[str, Tensor], conv: str, bn: str) -> None:
     """Copy a convolution's weights with its batch normalisation multiplied in."""
-    assert isinstance(layer, SameConv) and layer.conv.bias is not None
+    assert isinstance(layer, SameConv)
+    assert layer.conv.bias is not None
     gain = state[f"{bn}.weight"] / torch.sqrt(state[f"{bn}.running_var"] + BN_EPS)
     with torch.no_grad():
         layer.conv.weight.copy_(state[f"{conv}.weight"] * gain[:, None, None, None])

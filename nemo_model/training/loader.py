@@ -66,9 +66,7 @@ def category_geometry(dataset: Pascal3D, vertices: int) -> tuple[Mesh, Array, di
     return cuboid(lo, hi, vertices), outline, cads
 
 
-def sample_maker(
-    root: Path, backgrounds: Path, config: TrainConfig
-) -> tuple[SampleMaker, Array]:
+def sample_maker(root: Path, backgrounds: Path, config: TrainConfig) -> tuple[SampleMaker, Array]:
     """Read data and return the maker of samples and the category's outline (P, 3)."""
     dataset = Pascal3D(root, config.category, source=config.source, split=config.split)
     mesh, outline, cads = category_geometry(dataset, config.vertices)
@@ -102,9 +100,7 @@ def _quiet_worker(_: int) -> None:
     torch.set_num_threads(1)
 
 
-def batches(
-    maker: SampleMaker, config: TrainConfig, start: int, workers: int
-) -> Iterator[Batch]:
+def batches(maker: SampleMaker, config: TrainConfig, start: int, workers: int) -> Iterator[Batch]:
     """Yield the batches of steps start .. config.steps."""
     samples = _Samples(maker, start * config.batch, config.steps * config.batch)
     yield from DataLoader(

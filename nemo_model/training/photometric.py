@@ -22,7 +22,7 @@ def degrade(image: Image, config: AugmentConfig, rng: np.random.Generator) -> Im
     if rng.random() < config.blur:
         image = _blur(image, rng)
     if rng.random() < config.noise:
-        noise = rng.normal(0.0, rng.uniform(2.0, 12.0), image.shape[:2] + (1,))
+        noise = rng.normal(0.0, rng.uniform(2.0, 12.0), (*image.shape[:2], 1))
         image = _bytes(image + noise + rng.normal(0.0, 2.0, image.shape))
     if rng.random() < config.jpeg:
         quality = [cv2.IMWRITE_JPEG_QUALITY, int(rng.integers(20, 90))]
@@ -58,9 +58,7 @@ def _blur(image: Image, rng: np.random.Generator) -> Image:
         return np.asarray(cv2.GaussianBlur(image, (0, 0), rng.uniform(0.5, 1.8)))
     length = int(rng.integers(3, 10))
     kernel = np.zeros((length, length), dtype=np.float32)
-    turn = cv2.getRotationMatrix2D(
-        ((length - 1) / 2, (length - 1) / 2), rng.uniform(0, 180), 1.0
-    )
+    turn = cv2.getRotationMatrix2D(((length - 1) / 2, (length - 1) / 2), rng.uniform(0, 180), 1.0)
     kernel[length // 2] = 1.0
     kernel = cv2.warpAffine(kernel, turn, (length, length))
     return np.asarray(cv2.filter2D(image, -1, kernel / max(float(kernel.sum()), 1e-6)))

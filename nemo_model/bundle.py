@@ -1,0 +1,218 @@
+# SPDX-License-Identifier: Apache-2.0
+"""A model on disk: backbone.onnx, neural_mesh.npz and card.json, checked when loaded."""
+
+from __future__ import annotations
+
+import hashlib
+import json
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import numpy.typing as npt
+from pydantic import BaseModel, ConfigDict, Field, ValidationError
+
+from nemo_model.errors import NemoError
+from nemo_model.mesh import Mesh
+
+CARD = "card.json"
+BACKBONE = "backbone.onnx"
+NEURAL_MESH = "neural_mesh.npz"
+
+
+class BundleError(NemoError):
+    """A model folder that is incomplete, altered or inconsistent."""
+
+
+class SizePrior(BaseModel):
+    """How large an object of the category is, and how sure that is."""
+
+    model_config = ConfigDict(frozen=True, extra="forbid")
+
+    length_m: float = Field(gt=0, description="mean length along the object's y axis, metres")
+    sigma: float = Field(
+        ge=0, lt=1, description="standard deviation / mean, one number for all axes"
+    )
+    source: str = Field(description="where the two numbers come from")
+
+
+class Calibration(BaseModel):
+    """What turns the solver's numbers into probabilities: see confidence.py and covariance.py."""
+
+    model_config = ConfigDict(frozen=True, extra="forbid")
+
+    intercept: float
+    weights: dict[str, float]
+    means: dict[str, float]
+    deviations: dict[str, float]
+    variance_scale: float = Field(1.0, gt=0, description="pose variance / inverse curvature")
+    data: str = Field(description="what it was fitted on")
+
+
+class Card(BaseModel):
+    """The model card: everything about a bundle that is not a weight."""
+
+    model_config = ConfigDict(frozen=True, extra="forbid")
+
+    name: str
+    category: str
+    format: int = 1
+    width: int = Field(multiple_of=32, description="crop width, pixels")
+    height: int = Field(multiple_of=32, description="crop height, pixels")
+    features: int = Field(gt=0, description="channels of the feature map")
+    fill: float = Field(0.86, gt=0, le=1.2, description="share of the crop that the box fills")
+    size: SizePrior
+    calibration: Calibration | None = None
+    object_frame: str = "z up, front at -y, origin at the centre (PASCAL3D+)"
+    data: str
+    split: str
+    seed: int
+    command: str
+    licence: str = Field(min_length=1)
+    limits: str = ""
+    training: dict[str, Any] = Field(description="the TrainConfig")
+    metrics: dict[str, Any] = Field(default_factory=dict, description="written by the benchmark")
+    sha256: dict[str, str] = Field(description="file name -> hash")
+
+
+@dataclass(frozen=True)
+class Bundle:
+    """A loaded model.
+
+    Attributes:
+        folder: where it was read from.
+        card: the model card.
+        mesh: cuboid in object units (CAD diagonal 1).
+        features: vertex features (V, C) float32, unit.
+        clutter: clutter prototypes (M, C) float32, unit.
+        outline: mean support points (P, 3), object units: what a detector's box encloses.
+    """
+
+    folder: Path
+    card: Card
+    mesh: Mesh
+    features: npt.NDArray[np.float32]
+    clutter: npt.NDArray[np.float32]
+    outline: npt.NDArray[np.float64]
+
+    @property
+    def onnx_path(self) -> Path:
+        return self.folder / BACKBONE
+
+    @property
+    def metres_per_unit(self) -> float:
+        """Metres per object unit, from the size prior."""
+        return self.card.size.length_m / float(self.mesh.extent[1])
+
+    @property
+    def size(self) -> npt.NDArray[np.float64]:
+        """Extents (3,) along the object's x, y, z in metres."""
+        return self.mesh.extent * self.metres_per_unit
+
+    @property
+    def digest(self) -> str:
+        """One sha256 for the whole bundle's weights, to publish."""
+        joined = "".join(self.card.sha256[name] for name in sorted(self.card.sha256))
+        return hashlib.sha256(joined.encode()).hexdigest()
+
+    @staticmethod
+    def load(folder: str | Path) -> Bundle:
+        """Read and check a bundle.
+
+        Raises:
+            BundleError: when a file is missing or altered, a field of the card is missing or
+                wrong, or the arrays do not fit together.
+        """
+        folder = Path(folder)
+        card = read_card(folder)
+        for name in (BACKBONE, NEURAL_MESH):
+            _check_hash(folder / name, card.sha256.get(name))
+        try:
+            with np.load(folder / NEURAL_MESH, allow_pickle=False) as data:
+                mesh = Mesh(data["vertices"], data["faces"])
+                features = np.ascontiguousarray(data["features"], dtype=np.float32)
+                clutter = np.ascontiguousarray(data["clutter"], dtype=np.float32)
+                outline = np.asarray(data["outline"], dtype=np.float64)
+        except (OSError, KeyError, ValueError) as error:
+            raise BundleError(f"{folder / NEURAL_MESH}: cannot be read ({error})") from error
+        bundle = Bundle(folder, card, mesh, features, clutter, outline)
+        _check_shapes(bundle)
+        return bundle
+
+
+def read_card(folder: Path) -> Card:
+    """Read card.json.
+
+    Raises:
+        BundleError: when it is missing, not JSON, or a field is missing or wrong.
+    """
+    path = folder / CARD
+    if not path.is_file():
+        raise BundleError(f"{path}: no such file; --model needs the folder of a bundle")
+    try:
+        return Card.model_validate_json(path.read_text())
+    except ValidationError as error:
+        first = error.errors()[0]
+        field = ".".join(str(part) for part in first["loc"]) or "the file"
+        raise BundleError(f"{path}: {field}: {first['msg']}") from error
+
+
+def write_bundle(bundle: Bundle, backbone: bytes) -> None:
+    """Write a bundle's files; the card's sha256 is computed here."""
+    folder = bundle.folder
+    folder.mkdir(parents=True, exist_ok=True)
+    (folder / BACKBONE).write_bytes(backbone)
+    np.savez(
+        folder / NEURAL_MESH,
+        vertices=bundle.mesh.vertices.astype(np.float32),
+        faces=bundle.mesh.faces,
+        features=bundle.features,
+        clutter=bundle.clutter,
+        outline=bundle.outline.astype(np.float32),
+    )
+    hashes = {name: sha256(folder / name) for name in (BACKBONE, NEURAL_MESH)}
+    write_card(folder, bundle.card.model_copy(update={"sha256": hashes}))
+
+
+def write_card(folder: Path, card: Card) -> None:
+    """Write card.json."""
+    text = json.dumps(json.loads(card.model_dump_json()), indent=2)
+    (folder / CARD).write_text(text + "\n")
+
+
+def sha256(path: Path) -> str:
+    """Return a file's sha256, hexadecimal."""
+    return hashlib.sha256(path.read_bytes()).hexdigest()
+
+
+def _check_hash(path: Path, expected: str | None) -> None:
+    if expected is None:
+        raise BundleError(f"{path.parent / CARD}: sha256 has no entry for {path.name}")
+    if not path.is_file():
+        raise BundleError(f"{path}: no such file, but the card names it")
+    found = sha256(path)
+    if found != expected:
+        raise BundleError(
+            f"{path}: sha256 is {found[:12]}..., the card says {expected[:12]}...; "
+            "the file does not belong to this card: export or fetch the bundle again"
+        )
+
+
+def _check_shapes(bundle: Bundle) -> None:
+    vertices, channels = len(bundle.mesh.vertices), bundle.card.features
+    path = bundle.folder / NEURAL_MESH
+    if bundle.features.shape != (vertices, channels):
+        raise BundleError(
+            f"{path}: features have shape {bundle.features.shape}, the mesh and the card ask for "
+            f"{(vertices, channels)}"
+        )
+    if bundle.clutter.ndim != 2 or bundle.clutter.shape[1] != channels or not len(bundle.clutter):
+        raise BundleError(
+            f"{path}: clutter has shape {bundle.clutter.shape}, needs (M, {channels})"
+        )
+    if bundle.outline.ndim != 2 or bundle.outline.shape[1] != 3 or len(bundle.outline) < 4:
+        raise BundleError(f"{path}: outline has shape {bundle.outline.shape}, needs (P >= 4, 3)")
+    for name in ("features", "clutter", "outline"):
+        if not np.isfinite(getattr(bundle, name)).all():
+            raise BundleError(f"{path}: {name} hold NaN or infinite values")

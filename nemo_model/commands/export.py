@@ -1,0 +1,57 @@
+# SPDX-License-Identifier: Apache-2.0
+"""Export a training checkpoint to a model bundle: ONNX backbone, neural mesh and card."""
+
+from __future__ import annotations
+
+import argparse
+from pathlib import Path
+
+from nemo_model.errors import NemoError
+
+
+def add_arguments(parser: argparse.ArgumentParser) -> None:
+    parser.add_argument(
+        "--checkpoint", type=Path, required=True, help="checkpoint.pt of nemo train"
+    )
+    parser.add_argument("--out", type=Path, required=True, help="folder of the bundle")
+    parser.add_argument("--name", default=None, help="default: the folder's name")
+    parser.add_argument("--data", required=True, help="what it was trained on, for the card")
+    parser.add_argument("--licence", required=True, help="licences of data and weights")
+    parser.add_argument("--command", required=True, help="the command that trained it")
+    parser.add_argument("--limits", default="", help="what it should not be used for")
+    parser.add_argument("--length-m", type=float, required=True, help="mean length, metres")
+    parser.add_argument("--length-sigma", type=float, required=True, help="deviation / mean")
+    parser.add_argument("--length-source", required=True, help="where the length comes from")
+
+
+def run(args: argparse.Namespace) -> int:
+    try:
+        from nemo_model.training.export import export
+        from nemo_model.training.train import Checkpoint
+    except ImportError as error:
+        raise NemoError(
+            f"export needs the extra [train]: pip install .[train] ({error})"
+        ) from error
+    from nemo_model.bundle import Card, SizePrior
+
+    checkpoint = Checkpoint.load(args.checkpoint)
+    config = checkpoint.config
+    card = Card(
+        name=args.name or args.out.name,
+        category=config.category,
+        width=config.width,
+        height=config.height,
+        features=config.features,
+        size=SizePrior(length_m=args.length_m, sigma=args.length_sigma, source=args.length_source),
+        data=args.data,
+        split=config.split,
+        seed=config.seed,
+        command=args.command,
+        licence=args.licence,
+        limits=args.limits,
+        training=config.model_dump() | {"steps_done": checkpoint.step},
+        sha256={},
+    )
+    bundle = export(checkpoint, card, args.out)
+    print(f"{bundle.folder}: {config.category}, step {checkpoint.step}, sha256 {bundle.digest}")
+    return 0

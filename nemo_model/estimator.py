@@ -1,0 +1,292 @@
+# SPDX-License-Identifier: Apache-2.0
+"""From an image, its intrinsics and a box to the object's metric pose: the three-line interface.
+
+estimator = Estimator.load("models/car")
+estimate = estimator.estimate(image, K, box)
+print(estimate.T_cam_obj, estimate.score)
+"""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+
+import numpy as np
+import numpy.typing as npt
+
+from nemo_model.bundle import Bundle
+from nemo_model.camera import FIRST_CELL, STRIDE, Camera, CropCamera, crop_camera
+from nemo_model.confidence import probability, statistics
+from nemo_model.covariance import pose_covariance
+from nemo_model.errors import NemoError
+from nemo_model.features import FeatureExtractor
+from nemo_model.mesh import Mesh
+from nemo_model.pose import transform
+from nemo_model.solver import Solution, SolverConfig, SolverModel, solve_cold, solve_warm
+
+Array = npt.NDArray[np.float64]
+
+EDGE_PX = 2.0
+"""A side of the box this near to the image's edge may be cut by it and tells nothing."""
+
+
+@dataclass(frozen=True)
+class Given:
+    """What the paper's protocol takes from the annotation: all but the rotation.
+
+    Attributes:
+        centre: (2,) pixel on which the object's origin projects.
+        distance: along the optical axis, object units.
+    """
+
+    centre: Array
+    distance: float
+
+
+@dataclass(frozen=True)
+class Estimate:
+    """One object's pose.
+
+    Attributes:
+        T_cam_obj: (4, 4), object to camera optical frame, metres.
+        covariance: (6, 6), x, y, z (metres), rotations (radians) about the camera frame's axes.
+        score: probability that the rotation is within 30 degrees, in [0, 1].
+        visible_fraction: share of the covered cells that show the object.
+        occlusion: (h, w) int8 in cells of the crop: -1 not covered, 0 hidden, 1 visible.
+        energy: value of the objective, cells times cosine.
+        margin: energy minus that of the best pose more than 25 degrees away.
+        size: (3,) extents along the object's x, y, z, metres.
+        crop: the virtual camera that the map belongs to.
+        category: of the model.
+        mode: "cold" (global search) or "warm" (from a prior).
+        statistics: what the score was computed from.
+        milliseconds: crop, features, solve, total.
+    """
+
+    T_cam_obj: Array
+    covariance: Array
+    score: float
+    visible_fraction: float
+    occlusion: npt.NDArray[np.int8]
+    energy: float
+    margin: float
+    size: Array
+    crop: CropCamera
+    category: str
+    mode: str
+    statistics: Mapping[str, float]
+    milliseconds: Mapping[str, float]
+
+    @property
+    def rotation(self) -> Array:
+        """R_cam_obj (3, 3)."""
+        return self.T_cam_obj[:3, :3]
+
+    @property
+    def position(self) -> Array:
+        """The object's origin (3,) in the camera frame, metres."""
+        return self.T_cam_obj[:3, 3]
+
+
+class Estimator:
+    """One category's model, ready to run. Not for several threads at once.
+
+    Attributes:
+        bundle: what it was loaded from.
+        mesh: in object units; with a known size, stretched to it.
+        size: (3,) extents along the object's x, y, z, metres.
+        metres_per_unit: from the size prior, or the known size.
+        size_sigma: relative standard deviation of the size.
+    """
+
+    def __init__(
+        self,
+        bundle: Bundle,
+        extractor: FeatureExtractor,
+        *,
+        size_m: npt.ArrayLike | None = None,
+        config: SolverConfig | None = None,
+    ) -> None:
+        self.bundle, self.extractor = bundle, extractor
+        self.metres_per_unit = bundle.metres_per_unit
+        self.size_sigma = bundle.card.size.sigma
+        self.mesh, outline = bundle.mesh, bundle.outline
+        if size_m is not None:
+            stretch = _known_size(size_m) / bundle.size
+            self.mesh = Mesh(bundle.mesh.vertices * stretch, bundle.mesh.faces)
+            outline, self.size_sigma = outline * stretch, 0.0
+        self.size = self.mesh.extent * self.metres_per_unit
+        self.solver = SolverModel.build(self.mesh, bundle.features, bundle.clutter, outline, config)
+
+    @classmethod
+    def load(
+        cls,
+        path: str | Path,
+        *,
+        threads: int = 1,
+        providers: Sequence[str] | None = None,
+        size_m: npt.ArrayLike | None = None,
+        config: SolverConfig | None = None,
+    ) -> Estimator:
+        """Load a bundle.
+
+        Args:
+            path: the bundle's folder.
+            threads: CPU threads of the backbone; the solver uses one.
+            providers: of onnxruntime; by default CUDA where it runs, else the CPU.
+            size_m: (3,) true extents along the object's x, y, z in metres (for a car width,
+                length, height), where they are known; else the category's prior.
+            config: of the solver.
+
+        Raises:
+            BundleError: when the bundle is incomplete, altered or inconsistent.
+            NemoError: for a size that is not positive.
+        """
+        bundle = Bundle.load(path)
+        extractor = FeatureExtractor(bundle.onnx_path, threads, providers)
+        return cls(bundle, extractor, size_m=size_m, config=config)
+
+    @property
+    def category(self) -> str:
+        return self.bundle.card.category
+
+    def estimate(
+        self,
+        image: npt.NDArray[np.uint8],
+        K: npt.ArrayLike,
+        box: npt.ArrayLike,
+        *,
+        prior: Array | None = None,
+        given: Given | None = None,
+    ) -> Estimate:
+        """Estimate the pose of the object in a box.
+
+        Args:
+            image: (H, W, 3) uint8 RGB, without lens distortion.
+            K: intrinsics (3, 3), pixels.
+            box: x1, y1, x2, y2 in pixels.
+            prior: T_cam_obj (4, 4) in metres to start from (warm); else a global search (cold).
+            given: centre and distance, for the paper's protocol with 3 degrees of freedom.
+
+        Raises:
+            NemoError: for a wrong image, an uncalibrated camera, a bad box or a bad prior.
+        """
+        start = time.perf_counter()
+        camera = Camera(np.asarray(K, dtype=np.float64), *_image_size(image))
+        card = self.bundle.card
+        crop = crop_camera(camera, box, card.width, card.height, card.fill)
+        pixels = crop.warp(image)
+        cropped = time.perf_counter()
+        features = self.extractor(pixels[None])[0]
+        extracted = time.perf_counter()
+        solution = self._solve(features, camera, crop, np.asarray(box, float), prior, given)
+        solved = time.perf_counter()
+        mode = "cold" if prior is None else "warm"
+        result = self._estimate(solution, crop, mode)
+        end = time.perf_counter()
+        stages = {
+            "crop": cropped - start,
+            "features": extracted - cropped,
+            "solve": solved - extracted,
+            "total": end - start,
+        }
+        milliseconds = {name: 1e3 * seconds for name, seconds in stages.items()}
+        return Estimate(**result, milliseconds=milliseconds)
+
+    def _solve(
+        self,
+        features: npt.NDArray[np.float32],
+        camera: Camera,
+        crop: CropCamera,
+        box: Array,
+        prior: Array | None,
+        given: Given | None,
+    ) -> Solution:
+        K, box_map = crop.map_K(), _box_in_map(box, crop)
+        reliable = _inside(box, camera)
+        given_t = None if given is None else _given_translation(given, camera, crop)
+        if prior is None:
+            return solve_cold(self.solver, features, K, box_map, given_t, reliable)
+        T = crop.R_crop_cam @ _checked_prior(prior)[:3]
+        t = T[:, 3] / self.metres_per_unit
+        return solve_warm(self.solver, features, K, T[:, :3], t, box_map, given_t, reliable)
+
+    def _estimate(self, solution: Solution, crop: CropCamera, mode: str) -> dict[str, object]:
+        R_cam_crop = crop.R_crop_cam.T
+        position = R_cam_crop @ solution.t * self.metres_per_unit
+        values = statistics(solution, crop.scale)
+        calibration = self.bundle.card.calibration
+        score = probability(calibration, values)
+        return {
+            "T_cam_obj": transform(R_cam_crop @ solution.R, position),
+            "covariance": pose_covariance(
+                solution.hessian,
+                R_cam_crop,
+                position,
+                self.metres_per_unit,
+                self.size_sigma,
+                1.0 if calibration is None else calibration.variance_scale,
+            ),
+            "score": score if solution.energy > 0.0 else 0.0,
+            "visible_fraction": solution.visible_fraction,
+            "occlusion": solution.occlusion,
+            "energy": solution.energy,
+            "margin": solution.margin,
+            "size": self.size,
+            "crop": crop,
+            "category": self.category,
+            "mode": mode,
+            "statistics": values,
+        }
+
+
+def _image_size(image: npt.NDArray[np.uint8]) -> tuple[int, int]:
+    if image.ndim != 3 or image.shape[2] != 3 or image.dtype != np.uint8 or not image.size:
+        raise NemoError(f"image: {image.shape} {image.dtype}, needs uint8 (H, W, 3) RGB")
+    return image.shape[1], image.shape[0]
+
+
+def _known_size(size_m: npt.ArrayLike) -> Array:
+    size = np.asarray(size_m, dtype=np.float64)
+    if size.shape != (3,) or not np.isfinite(size).all() or (size <= 0).any():
+        raise NemoError(f"size: {size.tolist()} must be three positive lengths in metres (x, y, z)")
+    return size
+
+
+def _checked_prior(prior: Array) -> Array:
+    T = np.asarray(prior, dtype=np.float64)
+    if T.shape != (4, 4) or not np.isfinite(T).all() or T[2, 3] <= 0.0:
+        raise NemoError("prior: T_cam_obj must be a finite (4, 4) with the object in front")
+    return T
+
+
+def _given_translation(given: Given, camera: Camera, crop: CropCamera) -> Array:
+    ray = camera.ray(float(given.centre[0]), float(given.centre[1]))
+    return crop.R_crop_cam @ (ray / ray[2] * given.distance)
+
+
+def _box_in_map(box: Array, crop: CropCamera) -> Array:
+    """The box (4,) in cells: the bounding box of its turned corners."""
+    x1, y1, x2, y2 = box
+    corners = np.array([[x1, y1, 1.0], [x2, y1, 1.0], [x1, y2, 1.0], [x2, y2, 1.0]])
+    uvw = corners @ crop.H_crop_image.T
+    cells = (uvw[:, :2] / uvw[:, 2:] - FIRST_CELL) / STRIDE
+    return np.concatenate([cells.min(axis=0), cells.max(axis=0)])
+
+
+def _inside(box: Array, camera: Camera) -> tuple[bool, bool, bool, bool]:
+    """Which sides of the box are the object's, and not where the image's edge cuts it.
+
+    A box that is the whole image is a photo cut to the object: all its sides count.
+    """
+    x1, y1, x2, y2 = box
+    if x2 - x1 >= camera.width - 1 - EDGE_PX and y2 - y1 >= camera.height - 1 - EDGE_PX:
+        return True, True, True, True
+    return (
+        bool(x1 > EDGE_PX),
+        bool(y1 > EDGE_PX),
+        bool(x2 < camera.width - 1 - EDGE_PX),
+        bool(y2 < camera.height - 1 - EDGE_PX),
+    )

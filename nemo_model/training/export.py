@@ -1,0 +1,83 @@
+# SPDX-License-Identifier: Apache-2.0
+"""From a checkpoint to a bundle: ONNX backbone, neural mesh, card; checked against torch."""
+
+from __future__ import annotations
+
+import io
+from pathlib import Path
+
+import numpy as np
+import onnxruntime
+import torch
+from torch import Tensor, nn
+
+from nemo_model.bundle import Bundle, Card, write_bundle
+from nemo_model.errors import NemoError
+from nemo_model.training.backbone import Backbone
+from nemo_model.training.train import Checkpoint, NeuralMesh
+
+OPSET = 18
+PARITY = 1e-4
+"""Largest difference allowed between torch and onnxruntime, in a unit feature."""
+
+
+class _FromBytes(nn.Module):
+    """uint8 (B, H, W, 3) to features (B, H/8, W/8, C)."""
+
+    def __init__(self, backbone: Backbone) -> None:
+        super().__init__()
+        self.backbone = backbone
+
+    def forward(self, image: Tensor) -> Tensor:
+        return self.backbone(image.permute(0, 3, 1, 2).float()).permute(0, 2, 3, 1)
+
+
+def trained(checkpoint: Checkpoint) -> NeuralMesh:
+    """Return the model with the averaged weights of a checkpoint, for inference."""
+    model = NeuralMesh(len(checkpoint.mesh.vertices), checkpoint.config)
+    model.load_state_dict(checkpoint.average)
+    return model.eval()
+
+
+def backbone_onnx(model: NeuralMesh, height: int, width: int) -> bytes:
+    """Export the backbone with a free batch size and image size (multiples of 32).
+
+    Raises:
+        NemoError: when onnxruntime's features differ from torch's.
+    """
+    network = _FromBytes(model.backbone).eval()
+    example = torch.randint(0, 255, (2, height, width, 3), dtype=torch.uint8)
+    free = {
+        0: torch.export.Dim("batch", max=256),
+        1: 32 * torch.export.Dim("rows32", min=1, max=64),
+        2: 32 * torch.export.Dim("cols32", min=1, max=64),
+    }
+    program = torch.onnx.export(
+        network, (example,), input_names=["image"], output_names=["features"],
+        dynamic_shapes={"image": free}, dynamo=True, opset_version=OPSET, verbose=False,
+    )  # fmt: skip
+    assert program is not None
+    buffer = io.BytesIO()
+    program.save(buffer)
+    data = buffer.getvalue()
+    session = onnxruntime.InferenceSession(data, providers=["CPUExecutionProvider"])
+    for shape in ((1, height, width, 3), (3, height + 32, width + 64, 3)):
+        image = torch.randint(0, 255, shape, dtype=torch.uint8)
+        found = np.asarray(session.run(None, {"image": image.numpy()})[0])
+        with torch.no_grad():
+            expected = network(image).numpy()
+        worst = float(np.abs(found - expected).max())
+        if worst > PARITY:
+            raise NemoError(f"export: onnxruntime differs from torch by {worst:.1e} at {shape}")
+    return data
+
+
+def export(checkpoint: Checkpoint, card: Card, out: Path) -> Bundle:
+    """Write the bundle of a checkpoint to a folder and return it as loaded from there."""
+    model = trained(checkpoint)
+    with torch.no_grad():
+        theta, beta = model.bank.theta.numpy(), model.bank.beta.numpy()
+    onnx = backbone_onnx(model, card.height, card.width)
+    bundle = Bundle(out, card, checkpoint.mesh, theta, beta, checkpoint.outline)
+    write_bundle(bundle, onnx)
+    return Bundle.load(out)
