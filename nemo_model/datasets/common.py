@@ -4,8 +4,9 @@
 from __future__ import annotations
 
 import hashlib
-from collections.abc import Iterable
+from collections.abc import Iterable, Sequence
 from pathlib import Path
+from typing import TypeVar
 
 import cv2
 import numpy as np
@@ -13,6 +14,7 @@ import numpy as np
 from nemo_model.errors import NemoError
 
 TUNE_SHARE = 0.08
+T = TypeVar("T")
 
 
 class DatasetError(NemoError):
@@ -52,3 +54,16 @@ def tune_groups(groups: Iterable[str], share: float = TUNE_SHARE) -> frozenset[s
     ranked = sorted(set(groups), key=lambda group: hashlib.sha256(group.encode()).digest())
     count = round(share * len(ranked))
     return frozenset(ranked[: max(count, 1) if len(ranked) > 1 else 0])
+
+
+def subset(items: Sequence[T], limit: int | None, seed: int) -> list[T]:
+    """`limit` items drawn by the seed, in their order; all where limit is None or large enough.
+
+    Raises DatasetError for a limit below 1.
+    """
+    if limit is not None and limit < 1:
+        raise DatasetError(f"--limit {limit}: must be at least 1")
+    if limit is None or limit >= len(items):
+        return list(items)
+    chosen = np.random.default_rng(seed).choice(len(items), size=limit, replace=False)
+    return [items[index] for index in sorted(chosen)]

@@ -1,0 +1,156 @@
+# SPDX-License-Identifier: Apache-2.0
+"""The layout of the Occluded PASCAL3D+: read it, write it.
+
+images|annotations/<cat>FGL{k}_BGL{k}/<name>.{JPEG,npz} and lists/<cat>FGL{k}_BGL{k}.txt. Each npz
+holds source (the original image), occluder_mask (H, W), mask (H, W) of the object, box and
+occluder_box as y0, y1, x0, x1, H, W. The pose is that of the PASCAL3D+ annotation of the same name.
+"""
+
+from __future__ import annotations
+
+from collections import Counter
+from collections.abc import Iterator
+from dataclasses import dataclass, field, replace
+from pathlib import Path
+
+import cv2
+import numpy as np
+
+from nemo_model.datasets.common import DatasetError, read_lines
+from nemo_model.datasets.occluders import OBJECT_SHARE, Occlusion
+from nemo_model.datasets.pascal3d import Pascal3DObject, image_names, read_annotation
+
+JPEG_QUALITY = 95
+
+
+def folder_name(category: str, level: int) -> str:
+    """Name of a level's folder. Raises DatasetError on an unknown level."""
+    if level not in OBJECT_SHARE:
+        raise DatasetError(f"occlusion level {level} is not known; choose 1, 2 or 3")
+    return f"{category}FGL{level}_BGL{level}"
+
+
+@dataclass
+class OccludedPascal3D:
+    """Objects of an occluded copy: photo from `occluded_root`, box, camera and pose from `root`.
+
+    Images that are not of the split, or whose annotation gives no pose, are counted in `skipped`.
+    Raises DatasetError on missing files or when nothing is left.
+    """
+
+    root: Path
+    occluded_root: Path
+    category: str
+    level: int
+    source: str = "stanford"
+    split: str = "val"
+    objects: list[Pascal3DObject] = field(init=False, default_factory=list, repr=False)
+    skipped: Counter[str] = field(init=False, default_factory=Counter)
+
+    def __post_init__(self) -> None:
+        self.root, self.occluded_root = Path(self.root), Path(self.occluded_root)
+        for path in (self.root, self.occluded_root):
+            if not path.is_dir():
+                raise DatasetError(f"{path}: no such folder")
+        folder = folder_name(self.category, self.level)
+        listed = self.occluded_root / "lists" / f"{folder}.txt"
+        names = [line.split()[0].rsplit(".", 1)[0] for line in read_lines(listed)]
+        allowed = set(image_names(self.root, self.category, self.source, self.split))
+        for name in dict.fromkeys(names):
+            if name not in allowed:
+                self.skipped["not in the split"] += 1
+                continue
+            found = self._read(name, folder)
+            if found is not None:
+                self.objects.append(found)
+        if not self.objects:
+            raise DatasetError(
+                f"{listed}: none of its {len(names)} images can be used with {self.root} "
+                f"{self.source}/{self.split}; skipped: {dict(self.skipped)}"
+            )
+
+    def __iter__(self) -> Iterator[Pascal3DObject]:
+        return iter(self.objects)
+
+    def __len__(self) -> int:
+        return len(self.objects)
+
+    def __getitem__(self, index: int) -> Pascal3DObject:
+        return self.objects[index]
+
+    def _read(self, name: str, folder: str) -> Pascal3DObject | None:
+        """The annotated object whose image is occluded, None (counted) where there is none."""
+        annotation = self.root / "Annotations" / f"{self.category}_{self.source}" / f"{name}.mat"
+        if not annotation.is_file():
+            self.skipped["no annotation file"] += 1
+            return None
+        image_path = self.occluded_root / "images" / folder / f"{name}.JPEG"
+        objects, skipped = read_annotation(annotation, image_path, self.category)
+        if not objects:
+            self.skipped.update(skipped)
+            return None
+        chosen = objects[0]
+        if len(objects) > 1:
+            note = self.occluded_root / "annotations" / folder / f"{name}.npz"
+            box = read_occlusion(note)[2]
+            chosen = min(objects, key=lambda each: float(np.abs(each.box - box).sum()))
+        return replace(chosen, image_path=image_path)
+
+
+def read_occlusion(path: Path) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
+    """(occluder_mask, object mask, box) of an npz: (H, W) bool twice, and x1, y1, x2, y2 (4,).
+
+    Raises DatasetError naming the file and what is missing in it.
+    """
+    try:
+        with np.load(path, allow_pickle=False) as content:
+            occluder = np.asarray(content["occluder_mask"])
+            mask = np.asarray(content["mask"])
+            y0, y1, x0, x1 = np.asarray(content["box"], dtype=np.float64).ravel()[:4]
+    except (OSError, KeyError, ValueError) as error:
+        raise DatasetError(f"{path}: not an annotation of the occluded layout ({error})") from error
+    # the object's mask is 0 or 255 there, the occluders' is boolean
+    return occluder.astype(bool), mask > 127, np.array([x0, y0, x1, y1])
+
+
+def write_occlusion(
+    out: Path, level: int, source: Pascal3DObject, silhouette: np.ndarray, occlusion: Occlusion
+) -> None:
+    """Write image and npz of one object. Raises DatasetError where that fails."""
+    folder = folder_name(source.category, level)
+    image_path = out / "images" / folder / f"{source.name}.JPEG"
+    annotation_path = out / "annotations" / folder / f"{source.name}.npz"
+    height, width = silhouette.shape
+    x1, y1, x2, y2 = source.box
+    box = [int(y1), int(np.ceil(y2)), int(x1), int(np.ceil(x2)), height, width]
+    sizes = np.tile([height, width], (len(occlusion.boxes), 1))
+    good, code = cv2.imencode(
+        ".jpg",
+        cv2.cvtColor(occlusion.image, cv2.COLOR_RGB2BGR),
+        [cv2.IMWRITE_JPEG_QUALITY, JPEG_QUALITY],
+    )
+    if not good:
+        raise DatasetError(f"{image_path}: the image cannot be encoded")
+    try:
+        image_path.parent.mkdir(parents=True, exist_ok=True)
+        annotation_path.parent.mkdir(parents=True, exist_ok=True)
+        image_path.write_bytes(code.tobytes())
+        np.savez_compressed(
+            annotation_path,
+            source=f"{source.image_path.parent.name}/{source.image_path.name}",
+            category=source.category,
+            occluder_mask=occlusion.mask,
+            mask=silhouette.astype(np.uint8) * 255,
+            box=np.array(box),
+            occluder_box=np.hstack([occlusion.boxes, sizes]),
+        )
+    except OSError as error:
+        raise DatasetError(f"{out}: cannot write the occluded copy ({error})") from error
+
+
+def write_list(out: Path, category: str, level: int, names: list[str]) -> Path:
+    """Write the list of a level's images and return its path."""
+    path = out / "lists" / f"{folder_name(category, level)}.txt"
+    path.parent.mkdir(parents=True, exist_ok=True)
+    path.write_text("".join(f"{name}.JPEG\n" for name in names), encoding="utf-8")
+    return path
