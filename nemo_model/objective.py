@@ -17,7 +17,6 @@ from typing import Any, NamedTuple
 
 import numba
 import numpy as np
-import numpy.typing as npt
 
 NEAR = 1e-3
 """Faces with a vertex nearer than this (object units) are not drawn."""
@@ -47,15 +46,17 @@ class Scene(NamedTuple):
 class Workspace(NamedTuple):
     """Buffers of one evaluation, reused by all of them.
 
-    projected (4, V): u, v, 1/z of the vertices and scratch; front (F,) uint8; face (N,) int32: face
-    per cell or -1; inverse_depth (N,); sums (3,): energy, covered cells, cells that the object
-    explains; gradient (6,) by (omega, dt); hessian (6, 6) likewise, of -E.
+    projected (3, V): u, v, 1/z of the vertices. front (F,) uint8: faces worth drawing. face (N,)
+    int32: face per cell or -1. inverse_depth (N,). state (N,) int8: -1 not covered, 0 hidden,
+    1 visible. sums (3,): energy, covered cells, cells that the object explains better. gradient
+    (6,) by (omega, dt). hessian (6, 6) likewise, of -E.
     """
 
     projected: Any
     front: Any
     face: Any
     inverse_depth: Any
+    state: Any
     sums: Any
     gradient: Any
     hessian: Any
@@ -68,6 +69,7 @@ def workspace(table: Any, cells: int) -> Workspace:
         front=np.zeros(table.faces.shape[1], dtype=np.uint8),
         face=np.full(cells, -1, dtype=np.int32),
         inverse_depth=np.zeros(cells, dtype=np.float32),
+        state=np.full(cells, -1, dtype=np.int8),
         sums=np.zeros(3),
         gradient=np.zeros(6),
         hessian=np.zeros((6, 6)),
@@ -217,9 +219,7 @@ def render(table, scene, R, t, work):  # type: ignore[no-untyped-def]
         return
     work.inverse_depth[:] = 0.0
     _project(table.vertices, R, t, fx, fy, cx, cy, work.projected)
-    _sift(
-        work.projected, table.faces, table.algebra, table.convex, eye, height, width, work.front
-    )
+    _sift(work.projected, table.faces, table.algebra, table.convex, eye, height, width, work.front)
     _draw(work.projected, table.faces, work.front, height, width, work.face, work.inverse_depth)
 
 
@@ -242,6 +242,8 @@ def evaluate(table, scene, R, t, work, order):  # type: ignore[no-untyped-def]
     """
     render(table, scene, R, t, work)
     energy, covered, explained = 0.0, 0, 0
+    state = work.state
+    state[:] = -1
     ex = -(R[0, 0] * t[0] + R[1, 0] * t[1] + R[2, 0] * t[2])
     ey = -(R[0, 1] * t[0] + R[1, 1] * t[1] + R[2, 1] * t[2])
     ez = -(R[0, 2] * t[0] + R[1, 2] * t[1] + R[2, 2] * t[2])
@@ -278,7 +280,9 @@ def evaluate(table, scene, R, t, work, order):  # type: ignore[no-untyped-def]
             gain = sa + wb * step_b + wc * step_c - scene.background[cell]
             covered += 1
             if not gain > 0.0:
+                state[cell] = 0
                 continue
+            state[cell] = 1
             explained += 1
             energy += gain
             if order == 0:

@@ -1,0 +1,272 @@
+# SPDX-License-Identifier: Apache-2.0
+"""The pose solver: from a feature map to the pose that explains it best.
+
+Cold: fit every rotation of a grid to the detector's box, score all by lookups, climb from the best
+few that lie far apart, longer from the best two of these. Warm: climb from the last pose. Both also
+report the best second mode, whose distance in energy is the best single measure of confidence.
+"""
+
+from __future__ import annotations
+
+import math
+from dataclasses import dataclass
+
+import numpy as np
+import numpy.typing as npt
+
+from nemo_model.boxfit import DOUBTFUL, box_rays
+from nemo_model.objective import Scene, background, evaluate
+from nemo_model.refine import (
+    ENERGY,
+    EVALUATIONS,
+    RESULT,
+    TOTAL,
+    TRANSLATION,
+    Box,
+    Schedule,
+    climb,
+)
+from nemo_model.search import lookup_table, peaks, scan
+from nemo_model.solver_model import Buffers, SolverConfig, SolverModel, buffers_of
+
+Array = npt.NDArray[np.float64]
+
+_FARTHEST = 1e4  # no translation or box side may be further out than this (object units, cells)
+
+
+@dataclass(frozen=True)
+class Solution:
+    """What the solver found, in the camera of the feature map, lengths in object units.
+
+    Attributes:
+        R: (3, 3) R_cam_obj.
+        t: (3,) of the object's origin in the camera frame.
+        energy: E at the pose, in cells times cosine.
+        margin: energy minus the second mode's; 0 when there is no second mode. A warm start's can
+            be negative: the object is better explained turned round.
+        relative_margin: margin / the larger of the two energies, in [-1, 1].
+        second_R, second_t, second_energy: the best mode further than `second_apart_deg` away; None,
+            None, 0 when there is none.
+        visible_fraction: cells that the object explains better than the background, of those that
+            it covers; 0 when it covers none.
+        occlusion: (h, w) int8: -1 not covered, 0 hidden, 1 visible.
+        hessian: (6, 6) Gauss-Newton Hessian of -E by (omega, dt): camera axes, about the object's
+            origin; without the box term.
+        evaluations: of the objective that were used.
+    """
+
+    R: Array
+    t: Array
+    energy: float
+    margin: float
+    relative_margin: float
+    second_R: Array | None
+    second_t: Array | None
+    second_energy: float
+    visible_fraction: float
+    occlusion: npt.NDArray[np.int8]
+    hessian: Array
+    evaluations: int
+
+
+def solve_cold(
+    model: SolverModel,
+    features: npt.ArrayLike,
+    K_map: npt.ArrayLike,
+    box_map: npt.ArrayLike,
+    given_t: npt.ArrayLike | None = None,
+    reliable: tuple[bool, bool, bool, bool] = (True, True, True, True),
+) -> Solution:
+    """Find the pose from nothing but a feature map and a box.
+
+    Args:
+        model: the category.
+        features: (h, w, C) float32 map, unit norm per cell.
+        K_map: (3, 3) in cells, cell centres at integers; no skew.
+        box_map: (x1, y1, x2, y2) of the detector's box in cells.
+        given_t: (3,) the true translation, when it is known: only the rotation is sought.
+        reliable: whether each side of the box is one (False where the image's edge cuts it).
+
+    Raises:
+        ValueError: for wrong shapes, an uncalibrated camera, an empty box, or values that are not
+            finite.
+    """
+    config = model.config
+    scene, buffers = _scene(model, features, K_map)
+    K = np.asarray(K_map, dtype=np.float64)
+    fixed = given_t is not None
+    start_t = _translation(given_t) if fixed else np.zeros(3)
+    box = _box(model, box_map, K, reliable, off=fixed)
+    lookup_table(
+        scene.features, model.patches.features, scene.background, scene.height, scene.width,
+        buffers.pad, buffers.transposed, buffers.rows, buffers.lookup,
+    )  # fmt: skip
+    one = np.ones(1)
+    scan(
+        model.rotations, model.views, model.patches, model.outline, box.rays, box.weights, start_t,
+        fixed, one if fixed else np.asarray(config.distance_factors),
+        np.zeros((1, 2), dtype=np.int32) if fixed else buffers.shifts, buffers.lookup, buffers.pad,
+        scene.fx, scene.fy, scene.cx, scene.cy, scene.height, scene.width,
+        buffers.scores, buffers.translations,
+    )  # fmt: skip
+    chosen = np.zeros(config.starts, dtype=np.int64)
+    found = peaks(model.rotations, buffers.scores, math.cos(math.radians(config.apart_deg)), chosen)
+    freedom = 3 if fixed else 6
+    first = _schedule(config, config.start_adam_steps, config.start_newton_steps)
+    last = _schedule(config, config.final_adam_steps, config.final_newton_steps)
+    results = np.zeros((found, RESULT))
+    for row, number in zip(results, chosen[:found], strict=True):
+        R, t = model.rotations[number].copy(), buffers.translations[number].copy()
+        climb(model.table, scene, box, R, t, freedom, first, buffers.work, row)
+    results = results[np.argsort(-results[:, TOTAL], kind="stable")]
+    final = np.zeros(RESULT)
+    used = int(results[:, EVALUATIONS].sum())
+    for row in results[: config.finalists]:
+        R, t = _pose(row)
+        climb(model.table, scene, box, R, t, freedom, last, buffers.work, final)
+        used += int(final[EVALUATIONS])
+        if final[TOTAL] > row[TOTAL]:
+            row[:] = final
+    best = results[int(np.argmax(results[:, TOTAL]))]
+    return _solution(model, scene, buffers, results, best, used)
+
+
+def solve_warm(
+    model: SolverModel,
+    features: npt.ArrayLike,
+    K_map: npt.ArrayLike,
+    R0: npt.ArrayLike,
+    t0: npt.ArrayLike,
+    box_map: npt.ArrayLike | None = None,
+    given_t: npt.ArrayLike | None = None,
+    reliable: tuple[bool, bool, bool, bool] = (True, True, True, True),
+) -> Solution:
+    """Refine a pose (R0, t0), for instance of the frame before. Arguments as in solve_cold.
+
+    The second mode is where the pose turned round by 180 degrees leads (config.warm_twin).
+    """
+    config = model.config
+    scene, buffers = _scene(model, features, K_map)
+    K = np.asarray(K_map, dtype=np.float64)
+    fixed = given_t is not None
+    t_start = _translation(given_t if fixed else t0)
+    R_start = _rotation(R0)
+    box = _box(model, box_map, K, reliable, off=fixed)
+    schedule = _schedule(config, config.warm_adam_steps, config.warm_newton_steps)
+    starts = [R_start, R_start * np.array([-1.0, -1.0, 1.0])][: 2 if config.warm_twin else 1]
+    results = np.zeros((len(starts), RESULT))
+    for row, R in zip(results, starts, strict=True):
+        climb(
+            model.table, scene, box, R.copy(), t_start.copy(), 3 if fixed else 6, schedule,
+            buffers.work, row,
+        )  # fmt: skip
+    used = int(results[:, EVALUATIONS].sum())
+    return _solution(model, scene, buffers, results, results[0], used)
+
+
+def _scene(
+    model: SolverModel, features: npt.ArrayLike, K_map: npt.ArrayLike
+) -> tuple[Scene, Buffers]:
+    grid = np.ascontiguousarray(features, dtype=np.float32)
+    channels = model.table.features.shape[1]
+    if grid.ndim != 3 or grid.shape[2] != channels or not grid.size:
+        raise ValueError(f"feature map: shape {grid.shape}, need (h, w, {channels})")
+    K = np.asarray(K_map, dtype=np.float64)
+    if K.shape != (3, 3) or not np.isfinite(K).all() or K[0, 0] <= 0 or K[1, 1] <= 0:
+        raise ValueError("K_map: need a finite (3, 3) matrix with positive focal lengths")
+    height, width = grid.shape[:2]
+    buffers = buffers_of(model, height, width)
+    flat = grid.reshape(height * width, channels)
+    background(flat, model.clutter, model.config.background == "mean", buffers.background)
+    scene = Scene(
+        flat, buffers.background, height, width,
+        float(K[0, 0]), float(K[1, 1]), float(K[0, 2]), float(K[1, 2]),
+    )  # fmt: skip
+    return scene, buffers
+
+
+def _box(
+    model: SolverModel,
+    box_map: npt.ArrayLike | None,
+    K: Array,
+    reliable: tuple[bool, bool, bool, bool],
+    off: bool,
+) -> Box:
+    if box_map is None:
+        return Box(model.outline, np.zeros(4), np.ones(4), 1.0, 0.0)
+    box = np.asarray(box_map, dtype=np.float64)
+    if box.shape != (4,) or not np.isfinite(box).all() or np.abs(box).max() > _FARTHEST:
+        raise ValueError(f"box: {box.tolist()} must be four finite numbers in map cells")
+    width, height = box[2] - box[0], box[3] - box[1]
+    if width <= 0 or height <= 0:
+        raise ValueError(f"box: {box.tolist()} is empty, need x1 < x2 and y1 < y2")
+    flags = np.asarray(reliable, dtype=bool)
+    if flags.shape != (4,):
+        raise ValueError("reliable: need four flags, for x1, y1, x2, y2")
+    config = model.config
+    return Box(
+        model.outline,
+        box_rays(box, K),
+        np.where(flags, 1.0, DOUBTFUL),
+        max(config.box_sigma * 0.5 * (width + height), 1e-3),
+        0.0 if off else config.box_weight * width * height,
+    )
+
+
+def _schedule(config: SolverConfig, adam_steps: int, newton_steps: int) -> Schedule:
+    return Schedule(
+        adam_steps, config.rate_start, config.rate_end, config.beta1, config.beta2,
+        newton_steps, config.damping, config.rotation_limit, config.translation_limit,
+        config.tolerance,
+    )  # fmt: skip
+
+
+def _translation(values: npt.ArrayLike | None) -> Array:
+    t = np.array(values, dtype=np.float64)
+    if t.shape != (3,) or not np.isfinite(t).all() or np.abs(t).max() > _FARTHEST or t[2] <= 0:
+        raise ValueError(f"translation: {t.tolist()} must be (3,), finite, in front of the camera")
+    return t
+
+
+def _rotation(values: npt.ArrayLike) -> Array:
+    R = np.array(values, dtype=np.float64, order="C")
+    if R.shape != (3, 3) or not np.abs(R @ R.T - np.eye(3)).max() < 1e-3 or np.linalg.det(R) < 0:
+        raise ValueError("rotation: R0 must be a rotation matrix (3, 3)")
+    return R
+
+
+def _pose(row: Array) -> tuple[Array, Array]:
+    return row[:TRANSLATION].reshape(3, 3).copy(), row[TRANSLATION : TRANSLATION + 3].copy()
+
+
+def _solution(
+    model: SolverModel, scene: Scene, buffers: Buffers, results: Array, best: Array, used: int
+) -> Solution:
+    """Report the pose in the row `best` of results, and the second mode among the others."""
+    R, t = _pose(best)
+    limit = math.cos(math.radians(model.config.second_apart_deg))
+    second: Array | None = None
+    for row in results:
+        cosine = 0.5 * (float(row[:TRANSLATION] @ best[:TRANSLATION]) - 1.0)
+        if cosine < limit and (second is None or row[ENERGY] > second[ENERGY]):
+            second = row
+    work = buffers.work
+    evaluate(model.table, scene, R, t, work, 2)
+    energy, covered, explained = (float(value) for value in work.sums)
+    second_energy = 0.0 if second is None else float(second[ENERGY])
+    margin = 0.0 if second is None else energy - second_energy
+    second_pose = (None, None) if second is None else _pose(second)
+    return Solution(
+        R=R,
+        t=t,
+        energy=energy,
+        margin=margin,
+        relative_margin=margin / max(energy, second_energy, 1e-9),
+        second_R=second_pose[0],
+        second_t=second_pose[1],
+        second_energy=second_energy,
+        visible_fraction=explained / covered if covered else 0.0,
+        occlusion=work.state.reshape(scene.height, scene.width).copy(),
+        hessian=work.hessian.copy(),
+        evaluations=used,
+    )
