@@ -4,7 +4,7 @@
 from __future__ import annotations
 
 import argparse
-from functools import lru_cache
+from functools import cache
 from pathlib import Path
 
 import numpy as np
@@ -38,7 +38,7 @@ def run(args: argparse.Namespace) -> int:
     photos = photo_paths(args.occluders)
     objects = subset(one_per_image(list(dataset)), args.limit, args.seed)
 
-    @lru_cache(maxsize=None)
+    @cache
     def cad(index: int) -> Mesh:
         return load_off(dataset.cad_path(index))
 

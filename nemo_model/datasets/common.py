@@ -30,7 +30,9 @@ def read_image(path: Path) -> np.ndarray:
         raw = np.fromfile(path, dtype=np.uint8)
     except OSError as error:
         raise DatasetError(f"{path}: cannot read the image ({error.strerror})") from error
-    image = cv2.imdecode(raw, cv2.IMREAD_COLOR) if raw.size else None
+    # annotations count pixels as stored: the EXIF orientation must not turn the image
+    flags = cv2.IMREAD_COLOR | cv2.IMREAD_IGNORE_ORIENTATION
+    image = cv2.imdecode(raw, flags) if raw.size else None
     if image is None:
         raise DatasetError(f"{path}: not a readable image (empty, truncated or unknown format)")
     return cv2.cvtColor(image, cv2.COLOR_BGR2RGB)

@@ -31,9 +31,8 @@ def structs(value: Any) -> list[np.void]:
     """All structs in a struct array, a cell array of structs, or any nesting of these."""
     if isinstance(value, np.void):
         return [value]
-    if isinstance(value, np.ndarray):
-        if value.dtype.names or value.dtype == object:
-            return [item for element in value.ravel(order="F") for item in structs(element)]
+    if isinstance(value, np.ndarray) and (value.dtype.names or value.dtype == object):
+        return [item for element in value.ravel(order="F") for item in structs(element)]
     return []
 
 

@@ -143,9 +143,11 @@ class _Canvas:
     ) -> bool:
         """Paste one piece of about `area` pixels centred on (x, y), unless it hides too much."""
         aspect = float(np.exp(rng.uniform(-0.7, 0.7)))
-        width, height = (max(round(np.sqrt(area / 0.6 * a)), 4) for a in (aspect, 1 / aspect))
+        side = np.sqrt(area / 0.6)  # a piece fills about 0.6 of its frame
+        width = max(round(side * np.sqrt(aspect)), 4)
+        height = max(round(side / np.sqrt(aspect)), 4)
         patch, alpha = _piece(width, height, photos, rng)
-        rows, cols = self.mask.shape
+        rows, cols = self.image.shape[:2]
         left, top = int(x) - width // 2, int(y) - height // 2
         x0, y0, x1, y1 = max(left, 0), max(top, 0), min(left + width, cols), min(top + height, rows)
         patch = patch[y0 - top : y1 - top, x0 - left : x1 - left]
@@ -167,7 +169,7 @@ def _piece(
     width: int, height: int, photos: Sequence[Path], rng: np.random.Generator
 ) -> tuple[np.ndarray, np.ndarray]:
     """A piece of a photo (height, width, 3) uint8 and its opacity (height, width) float32."""
-    photo = _photo(photos[rng.integers(len(photos))])
+    photo = _photo(photos[int(rng.integers(len(photos)))])
     rows, cols = photo.shape[:2]
     zoom = float(np.exp(rng.uniform(-0.7, 0.5)))  # photo pixels per pasted pixel
     cut_w, cut_h = min(max(round(width * zoom), 8), cols), min(max(round(height * zoom), 8), rows)
@@ -217,7 +219,8 @@ def _polygon(patch: np.ndarray, rng: np.random.Generator) -> np.ndarray:
     radii = rng.uniform(0.55, 1.0, angles.size)
     corners = np.stack([np.cos(angles) * width, np.sin(angles) * height], 1) / 2 * radii[:, None]
     shape = np.zeros((height, width), dtype=np.uint8)
-    cv2.fillPoly(shape, [np.rint(corners + [width / 2, height / 2]).astype(np.int32)], 1)
+    centre = np.array([width, height]) / 2
+    cv2.fillPoly(shape, [np.rint(corners + centre).astype(np.int32)], 1)
     return shape
 
 

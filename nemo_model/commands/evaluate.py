@@ -1,0 +1,105 @@
+# SPDX-License-Identifier: Apache-2.0
+"""Measure a model on labelled images: accuracy, median error, milliseconds per stage."""
+
+from __future__ import annotations
+
+import argparse
+import json
+from pathlib import Path
+from typing import Any
+
+import cv2
+from tqdm import tqdm
+
+from nemo_model.datasets.common import DatasetError, subset
+from nemo_model.datasets.kitti import Kitti
+from nemo_model.datasets.occluded import OccludedPascal3D
+from nemo_model.datasets.pascal3d import SOURCES, Pascal3D
+from nemo_model.estimator import Estimator
+from nemo_model.evaluation.evaluate import PROTOCOLS, evaluate
+from nemo_model.evaluation.report import markdown
+from nemo_model.evaluation.samples import Sample, from_kitti, from_pascal3d
+from nemo_model.evaluation.summary import summarise
+
+
+def add_arguments(parser: argparse.ArgumentParser) -> None:
+    parser.add_argument("--model", type=Path, required=True, help="bundle, e.g. models/car")
+    parser.add_argument("--dataset", default="pascal3d", choices=("pascal3d", "kitti"))
+    parser.add_argument("--root", type=Path, required=True, help="folder of the data set")
+    parser.add_argument("--source", default="stanford", choices=SOURCES,
+                        help="imagenet and pascal are PASCAL3D+ itself")  # fmt: skip
+    parser.add_argument("--split", help="train, val, train-fit or train-tune (default val); "
+                        "kitti: a list in ImageSets (default all images)")  # fmt: skip
+    parser.add_argument("--category", default="car")
+    parser.add_argument("--occluded-root", type=Path, help="occluded copy made by `nemo occlude`, "
+                        "or the Occluded PASCAL3D+; needs --level")  # fmt: skip
+    parser.add_argument("--level", type=int, choices=(1, 2, 3), help="of --occluded-root")
+    parser.add_argument("--protocol", default="robot", choices=PROTOCOLS,
+                        help="robot: image, box and K, 6 degrees of freedom; "
+                        "paper: centre and distance given as well, 3")  # fmt: skip
+    parser.add_argument("--limit", type=int, help="only so many objects, drawn by --seed")
+    parser.add_argument("--seed", type=int, default=0)
+    parser.add_argument("--threads", type=int, default=1, help="CPU threads")
+    parser.add_argument("--json", type=Path, help="write all figures and one entry per object")
+
+
+def run(args: argparse.Namespace) -> int:
+    cv2.setNumThreads(args.threads)
+    samples, skipped, split = load(args)
+    chosen = subset(samples, args.limit, args.seed)
+    estimator = Estimator.load(args.model, threads=args.threads)
+    if estimator.category != args.category:
+        raise DatasetError(
+            f"{args.model}: is a model of '{estimator.category}'; --category is '{args.category}'"
+        )
+    progress = tqdm(evaluate(estimator, chosen, args.protocol), total=len(chosen), unit="object",
+                    desc="evaluate", dynamic_ncols=True)  # fmt: skip
+    document: dict[str, Any] = {
+        "model": {"name": estimator.bundle.card.name, "sha256": estimator.bundle.digest},
+        "provider": estimator.extractor.provider,
+        "dataset": args.dataset,
+        "source": args.source if args.dataset == "pascal3d" else None,
+        "category": args.category,
+        "split": split,
+        "level": args.level or 0,
+        "protocol": args.protocol,
+        "seed": args.seed,
+        "limit": args.limit,
+        "threads": args.threads,
+        "labelled": len(samples),
+        "skipped": skipped,
+        **summarise(list(progress)),
+    }
+    if args.json is not None:
+        write_json(args.json, document)
+    print(markdown(document))
+    return 0
+
+
+def load(args: argparse.Namespace) -> tuple[list[Sample], dict[str, int], str]:
+    """Samples, what was skipped by reason, and the split's name."""
+    if (args.occluded_root is None) != (args.level is None):
+        raise DatasetError("--occluded-root and --level belong together: give both or neither")
+    if args.dataset == "kitti":
+        if args.level is not None:
+            raise DatasetError("--occluded-root is of the PASCAL3D+ layout, not of kitti")
+        street = Kitti(args.root, args.category, args.split or "all")
+        return from_kitti(street.objects), dict(street.skipped), street.split
+    split = args.split or "val"
+    photos: Pascal3D | OccludedPascal3D
+    if args.level is None:
+        photos = Pascal3D(args.root, args.category, args.source, split)
+    else:
+        photos = OccludedPascal3D(
+            args.root, args.occluded_root, args.category, args.level, args.source, split
+        )
+    return from_pascal3d(photos.objects), dict(photos.skipped), split
+
+
+def write_json(path: Path, document: dict[str, Any]) -> None:
+    """Write a JSON file. Raises DatasetError naming it where that fails."""
+    try:
+        path.parent.mkdir(parents=True, exist_ok=True)
+        path.write_text(json.dumps(document, indent=1, allow_nan=False) + "\n", encoding="utf-8")
+    except OSError as error:
+        raise DatasetError(f"{path}: cannot be written ({error.strerror})") from error

@@ -1,0 +1,123 @@
+# SPDX-License-Identifier: Apache-2.0
+"""Run an estimator over labelled objects, one at a time, and keep each error."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Iterable, Iterator, Mapping
+from dataclasses import dataclass
+from typing import Protocol
+
+import numpy as np
+
+from nemo_model.errors import NemoError
+from nemo_model.estimator import Estimate, Given
+from nemo_model.evaluation.samples import Sample, StreetLabel
+from nemo_model.mesh import Mesh
+from nemo_model.pose import geodesic
+
+PROTOCOLS = ("robot", "paper")
+
+
+class PoseEstimator(Protocol):
+    """What is evaluated: nemo_model.estimator.Estimator, or a test's double of it."""
+
+    mesh: Mesh
+    metres_per_unit: float
+
+    def estimate(
+        self,
+        image: np.ndarray,
+        K: np.ndarray,
+        box: np.ndarray,
+        *,
+        prior: np.ndarray | None = None,
+        given: Given | None = None,
+    ) -> Estimate: ...
+
+
+@dataclass(frozen=True)
+class Result:
+    """One object's outcome.
+
+    Degrees, metres and milliseconds (crop, features, solve, total). position_error_m is None where
+    the truth has no metres. failure: why there is no estimate, "" where there is one; such an
+    object counts as wrong (180 degrees, score 0).
+    """
+
+    name: str
+    index: int
+    rotation_error_deg: float
+    score: float
+    azimuth_deg: float
+    visible_fraction: float
+    position_error_m: float | None
+    street: StreetLabel | None
+    milliseconds: Mapping[str, float]
+    failure: str = ""
+
+
+def evaluate(
+    estimator: PoseEstimator, samples: Iterable[Sample], protocol: str
+) -> Iterator[Result]:
+    """Estimate each sample's pose from nothing but image, box and K ("robot", 6 degrees of
+    freedom) or with centre and distance given as well ("paper", 3 degrees of freedom).
+
+    The first sample is run once more beforehand, so that compiling and loading are not timed.
+    Raises NemoError on an unknown protocol and DatasetError, naming the file, on unreadable images.
+    """
+    if protocol not in PROTOCOLS:
+        raise NemoError(f"protocol '{protocol}' is not known; choose one of {', '.join(PROTOCOLS)}")
+    for number, sample in enumerate(samples):
+        if number == 0:
+            evaluate_one(estimator, sample, protocol)
+        yield evaluate_one(estimator, sample, protocol)
+
+
+def evaluate_one(estimator: PoseEstimator, sample: Sample, protocol: str) -> Result:
+    """Estimate one sample's pose and compare it with the truth."""
+    image = sample.read_image()
+    given = None
+    if protocol == "paper":
+        distance = sample.depth / (estimator.metres_per_unit if sample.metric else 1.0)
+        given = Given(sample.centre_px, distance)
+    try:
+        estimate = estimator.estimate(image, sample.K, sample.box, given=given)
+    except NemoError as error:
+        return _failed(sample, str(error))
+    angle = geodesic(sample.T_cam_obj[:3, :3], estimate.T_cam_obj[:3, :3])
+    return Result(
+        name=sample.name,
+        index=sample.index,
+        rotation_error_deg=math.degrees(angle),
+        score=float(estimate.score),
+        azimuth_deg=sample.azimuth_deg,
+        visible_fraction=float(estimate.visible_fraction),
+        position_error_m=_position_error(estimator, estimate, sample),
+        street=sample.street,
+        milliseconds=dict(estimate.milliseconds),
+    )
+
+
+def _position_error(estimator: PoseEstimator, estimate: Estimate, sample: Sample) -> float | None:
+    """Distance in metres between the centres of the true and of the estimated box."""
+    if sample.street is None:
+        return None
+    middle = (estimator.mesh.lo + estimator.mesh.hi) / 2 * estimator.metres_per_unit
+    centre = estimate.T_cam_obj[:3, :3] @ middle + estimate.T_cam_obj[:3, 3]
+    return float(np.linalg.norm(centre - sample.street.centre))
+
+
+def _failed(sample: Sample, reason: str) -> Result:
+    return Result(
+        name=sample.name,
+        index=sample.index,
+        rotation_error_deg=180.0,
+        score=0.0,
+        azimuth_deg=sample.azimuth_deg,
+        visible_fraction=0.0,
+        position_error_m=None,
+        street=sample.street,
+        milliseconds={},
+        failure=reason,
+    )
