@@ -7,7 +7,9 @@ import io
 from pathlib import Path
 
 import numpy as np
+import onnx
 import onnxruntime
+from onnx import TensorProto, helper, numpy_helper
 import torch
 from torch import Tensor, nn
 
@@ -17,8 +19,10 @@ from nemo_model.training.backbone import Backbone
 from nemo_model.training.train import Checkpoint, NeuralMesh
 
 OPSET = 18
-PARITY = 1e-4
+PARITY = 5e-3
 """Largest difference allowed between torch and onnxruntime, in a unit feature."""
+SMALL = 64
+"""Weights with fewer values stay float32; the others are stored as float16."""
 
 
 class _FromBytes(nn.Module):
@@ -59,7 +63,7 @@ def backbone_onnx(model: NeuralMesh, height: int, width: int) -> bytes:
     assert program is not None
     buffer = io.BytesIO()
     program.save(buffer)
-    data = buffer.getvalue()
+    data = store_half(buffer.getvalue())
     session = onnxruntime.InferenceSession(data, providers=["CPUExecutionProvider"])
     for shape in ((1, height, width, 3), (3, height + 32, width + 64, 3)):
         image = torch.randint(0, 255, shape, dtype=torch.uint8)
@@ -70,6 +74,29 @@ def backbone_onnx(model: NeuralMesh, height: int, width: int) -> bytes:
         if worst > PARITY:
             raise NemoError(f"export: onnxruntime differs from torch by {worst:.1e} at {shape}")
     return data
+
+
+def store_half(data: bytes) -> bytes:
+    """Return the model with its large weights stored as float16, widened again when loaded.
+
+    Halves the file; onnxruntime folds the casts once, so inference stays float32 and as fast.
+    """
+    model = onnx.load_from_string(data)
+    kept, casts = [], []
+    for tensor in model.graph.initializer:
+        if tensor.data_type != TensorProto.FLOAT or numpy_helper.to_array(tensor).size < SMALL:
+            kept.append(tensor)
+            continue
+        half = f"{tensor.name}__half"
+        values = numpy_helper.to_array(tensor).astype(np.float16)
+        kept.append(numpy_helper.from_array(values, half))
+        casts.append(helper.make_node("Cast", [half], [tensor.name], to=TensorProto.FLOAT))
+    nodes = [*casts, *model.graph.node]
+    del model.graph.initializer[:], model.graph.node[:]
+    model.graph.initializer.extend(kept)
+    model.graph.node.extend(nodes)
+    onnx.checker.check_model(model)
+    return bytes(model.SerializeToString())
 
 
 def export(checkpoint: Checkpoint, card: Card, out: Path) -> Bundle:
