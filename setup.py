@@ -82,6 +82,7 @@ setup(
             "export = nemo_model.commands.export",
             "evaluate = nemo_model.commands.evaluate",
             "occlude = nemo_model.commands.occlude",
+            "calibrate = nemo_model.commands.calibrate",
             "replay = nemo_ros.commands.replay",
             "bag-from-frames = nemo_ros.commands.bag_from_frames",
         ],

@@ -46,7 +46,9 @@ class Calibration(BaseModel):
     weights: dict[str, float]
     means: dict[str, float]
     deviations: dict[str, float]
-    variance_scale: float = Field(1.0, gt=0, description="pose variance / inverse curvature")
+    variance_scale: float = Field(
+        default=1.0, gt=0, description="pose variance / inverse curvature"
+    )
     data: str = Field(description="what it was fitted on")
 
 
@@ -61,7 +63,9 @@ class Card(BaseModel):
     width: int = Field(multiple_of=32, description="crop width, pixels")
     height: int = Field(multiple_of=32, description="crop height, pixels")
     features: int = Field(gt=0, description="channels of the feature map")
-    fill: float = Field(0.86, gt=0, le=1.2, description="share of the crop that the box fills")
+    fill: float = Field(
+        default=0.86, gt=0, le=1.2, description="share of the crop that the box fills"
+    )
     size: SizePrior
     calibration: Calibration | None = None
     object_frame: str = "z up, front at -y, origin at the centre (PASCAL3D+)"

@@ -10,7 +10,7 @@ from __future__ import annotations
 
 import time
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 
 import numpy as np
@@ -193,7 +193,7 @@ class Estimator:
             "total": end - start,
         }
         milliseconds = {name: 1e3 * seconds for name, seconds in stages.items()}
-        return Estimate(**result, milliseconds=milliseconds)
+        return replace(result, milliseconds=milliseconds)
 
     def _solve(
         self,
@@ -213,15 +213,15 @@ class Estimator:
         t = T[:, 3] / self.metres_per_unit
         return solve_warm(self.solver, features, K, T[:, :3], t, box_map, given_t, reliable)
 
-    def _estimate(self, solution: Solution, crop: CropCamera, mode: str) -> dict[str, object]:
+    def _estimate(self, solution: Solution, crop: CropCamera, mode: str) -> Estimate:
         R_cam_crop = crop.R_crop_cam.T
         position = R_cam_crop @ solution.t * self.metres_per_unit
         values = statistics(solution, crop.scale)
         calibration = self.bundle.card.calibration
         score = probability(calibration, values)
-        return {
-            "T_cam_obj": transform(R_cam_crop @ solution.R, position),
-            "covariance": pose_covariance(
+        return Estimate(
+            T_cam_obj=transform(R_cam_crop @ solution.R, position),
+            covariance=pose_covariance(
                 solution.hessian,
                 R_cam_crop,
                 position,
@@ -229,17 +229,18 @@ class Estimator:
                 self.size_sigma,
                 1.0 if calibration is None else calibration.variance_scale,
             ),
-            "score": score if solution.energy > 0.0 else 0.0,
-            "visible_fraction": solution.visible_fraction,
-            "occlusion": solution.occlusion,
-            "energy": solution.energy,
-            "margin": solution.margin,
-            "size": self.size,
-            "crop": crop,
-            "category": self.category,
-            "mode": mode,
-            "statistics": values,
-        }
+            score=score if solution.energy > 0.0 else 0.0,
+            visible_fraction=solution.visible_fraction,
+            occlusion=solution.occlusion,
+            energy=solution.energy,
+            margin=solution.margin,
+            size=self.size,
+            crop=crop,
+            category=self.category,
+            mode=mode,
+            statistics=values,
+            milliseconds={},
+        )
 
 
 def _image_size(image: npt.NDArray[np.uint8]) -> tuple[int, int]:

@@ -23,8 +23,8 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("--threads", type=int, default=1, help="torch threads")
     parser.add_argument("--resume", action="store_true", help="go on from the checkpoint in --out")
     parser.add_argument("--save-every", type=int, default=250, help="steps between checkpoints")
-    parser.add_argument("--set", nargs="*", default=[], metavar="KEY=JSON",
-                        help="other fields of TrainConfig, e.g. batch=16 augment.flip=0")  # fmt: skip
+    text = "other fields of TrainConfig, e.g. batch=16 augment.flip=0"
+    parser.add_argument("--set", nargs="*", default=[], metavar="KEY=JSON", help=text)
 
 
 def run(args: argparse.Namespace) -> int:

@@ -146,7 +146,7 @@ def load_imagenet(trunk: Trunk) -> None:
         _fold(block.project, state, name + "_project_conv", name + "_bn2")
 
 
-def _fold(layer: nn.Module, state: dict[str, Tensor], conv: str, bn: str) -> None:
+def _fold(layer: nn.Module | Tensor, state: dict[str, Tensor], conv: str, bn: str) -> None:
     """Copy a convolution's weights with its batch normalisation multiplied in."""
     assert isinstance(layer, SameConv)
     assert layer.conv.bias is not None

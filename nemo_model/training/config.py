@@ -11,24 +11,38 @@ class AugmentConfig(BaseModel):
 
     model_config = ConfigDict(frozen=True, extra="forbid")
 
-    flip: float = Field(0.5, description="probability of mirroring; 0 switches it off")
-    fill: tuple[float, float] = Field((0.68, 1.02), description="box over crop, range")
-    box_jitter: float = Field(0.05, description="standard deviation of each side / box size")
-    rough_box: float = Field(0.1, description="probability of a box three times as wrong")
-    roll_deg: float = Field(3.5, description="standard deviation of in-plane rotation, degrees")
-    cut: float = Field(0.12, description="probability of a cut by the image's edge")
-    cut_share: float = Field(0.45, description="most of the box that a cut takes away")
-    photo_padding: float = Field(0.65, description="probability of a photo around the object")
-    silhouette: float = Field(0.5, description="... in which the object is cut out by its CAD")
-    occluded: float = Field(0.7, description="probability of pasted occluders")
-    hidden_share: tuple[float, float] = Field((0.08, 0.78), description="hidden silhouette, range")
-    object_occluder: float = Field(0.2, description="probability that an occluder is a car photo")
-    shrink: float = Field(0.4, description="probability of a low-resolution image")
-    shrink_to: float = Field(0.18, description="lowest resolution, as a share")
-    blur: float = Field(0.2, description="probability of Gaussian or motion blur")
-    noise: float = Field(0.3, description="probability of sensor noise")
-    jpeg: float = Field(0.3, description="probability of JPEG compression")
-    colour: float = Field(0.8, description="probability of changed brightness, contrast, colour")
+    flip: float = Field(default=0.5, description="probability of mirroring; 0 switches it off")
+    fill: tuple[float, float] = Field(default=(0.68, 1.02), description="box over crop, range")
+    box_jitter: float = Field(
+        default=0.05, description="standard deviation of each side / box size"
+    )
+    rough_box: float = Field(default=0.1, description="probability of a box three times as wrong")
+    roll_deg: float = Field(
+        default=3.5, description="standard deviation of in-plane rotation, degrees"
+    )
+    cut: float = Field(default=0.12, description="probability of a cut by the image's edge")
+    cut_share: float = Field(default=0.45, description="most of the box that a cut takes away")
+    photo_padding: float = Field(
+        default=0.65, description="probability of a photo around the object"
+    )
+    silhouette: float = Field(
+        default=0.5, description="... in which the object is cut out by its CAD"
+    )
+    occluded: float = Field(default=0.7, description="probability of pasted occluders")
+    hidden_share: tuple[float, float] = Field(
+        default=(0.08, 0.78), description="hidden silhouette, range"
+    )
+    object_occluder: float = Field(
+        default=0.2, description="probability that an occluder is a car photo"
+    )
+    shrink: float = Field(default=0.4, description="probability of a low-resolution image")
+    shrink_to: float = Field(default=0.18, description="lowest resolution, as a share")
+    blur: float = Field(default=0.2, description="probability of Gaussian or motion blur")
+    noise: float = Field(default=0.3, description="probability of sensor noise")
+    jpeg: float = Field(default=0.3, description="probability of JPEG compression")
+    colour: float = Field(
+        default=0.8, description="probability of changed brightness, contrast, colour"
+    )
 
 
 class TrainConfig(BaseModel):
@@ -39,30 +53,44 @@ class TrainConfig(BaseModel):
     category: str = "car"
     source: str = "stanford"
     split: str = "train-fit"
-    width: int = Field(192, multiple_of=32, description="crop width, pixels")
-    height: int = Field(128, multiple_of=32, description="crop height, pixels")
-    features: int = Field(64, description="channels of the feature map")
-    vertices: int = Field(1000, description="about how many vertices the cuboid has")
-    prototypes: int = Field(16, description="clutter features")
+    width: int = Field(default=192, multiple_of=32, description="crop width, pixels")
+    height: int = Field(default=128, multiple_of=32, description="crop height, pixels")
+    features: int = Field(default=64, description="channels of the feature map")
+    vertices: int = Field(default=1000, description="about how many vertices the cuboid has")
+    prototypes: int = Field(default=16, description="clutter features")
     seed: int = 0
-    steps: int = Field(6000, description="optimiser steps in all")
-    warmup: int = Field(200, description="steps of rising learning rate")
-    decay: float = Field(0.3, description="last share of the steps, in which the rate falls to 0")
+    steps: int = Field(default=6000, description="optimiser steps in all")
+    warmup: int = Field(default=200, description="steps of rising learning rate")
+    decay: float = Field(
+        default=0.3, description="last share of the steps, in which the rate falls to 0"
+    )
     batch: int = 32
     trunk_rate: float = 5e-4
     head_rate: float = 1.5e-3
     bank_rate: float = 5e-3
     weight_decay: float = 1e-4
-    frozen_blocks: int = Field(3, description="trunk blocks that keep their ImageNet weights")
-    average: float = Field(0.999, description="decay of the exponential average of the weights")
+    frozen_blocks: int = Field(
+        default=3, description="trunk blocks that keep their ImageNet weights"
+    )
+    average: float = Field(
+        default=0.999, description="decay of the exponential average of the weights"
+    )
     temperature: float = 0.07
-    picks: int = Field(128, description="visible vertices per image in the vertex loss")
-    clutter_cells: int = Field(32, description="cells off the object per image in its loss")
-    near: float = Field(0.1, description="vertices nearer than this (object units) do not compete")
-    twin_margin: float = Field(0.1, description="cosine added to vertices of the opposite view")
+    picks: int = Field(default=128, description="visible vertices per image in the vertex loss")
+    clutter_cells: int = Field(default=32, description="cells off the object per image in its loss")
+    near: float = Field(
+        default=0.1, description="vertices nearer than this (object units) do not compete"
+    )
+    twin_margin: float = Field(
+        default=0.1, description="cosine added to vertices of the opposite view"
+    )
     clutter_weight: float = 0.3
-    pose_weight: float = Field(0.5, description="weight of the loss that compares whole poses")
-    pose_sharpness: float = Field(20.0, description="logit per unit of energy a covered cell")
-    azimuth_bins: int = Field(24, description="views are balanced over this many bins")
-    balance: float = Field(0.75, description="0: as the photos are, 1: every bin as often")
+    pose_weight: float = Field(
+        default=0.5, description="weight of the loss that compares whole poses"
+    )
+    pose_sharpness: float = Field(
+        default=20.0, description="logit per unit of energy a covered cell"
+    )
+    azimuth_bins: int = Field(default=24, description="views are balanced over this many bins")
+    balance: float = Field(default=0.75, description="0: as the photos are, 1: every bin as often")
     augment: AugmentConfig = AugmentConfig()

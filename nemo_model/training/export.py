@@ -3,14 +3,13 @@
 
 from __future__ import annotations
 
-import io
 from pathlib import Path
 
 import numpy as np
 import onnx
 import onnxruntime
-from onnx import TensorProto, helper, numpy_helper
 import torch
+from onnx import TensorProto, helper, numpy_helper
 from torch import Tensor, nn
 
 from nemo_model.bundle import Bundle, Card, write_bundle
@@ -61,9 +60,7 @@ def backbone_onnx(model: NeuralMesh, height: int, width: int) -> bytes:
         dynamic_shapes={"image": free}, dynamo=True, opset_version=OPSET, verbose=False,
     )  # fmt: skip
     assert program is not None
-    buffer = io.BytesIO()
-    program.save(buffer)
-    data = store_half(buffer.getvalue())
+    data = store_half(program.model_proto.SerializeToString())
     session = onnxruntime.InferenceSession(data, providers=["CPUExecutionProvider"])
     for shape in ((1, height, width, 3), (3, height + 32, width + 64, 3)):
         image = torch.randint(0, 255, shape, dtype=torch.uint8)

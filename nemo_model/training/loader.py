@@ -33,7 +33,7 @@ def load_photos(folder: Path) -> list[npt.NDArray[np.uint8]]:
         NemoError: when there is none.
     """
     paths = sorted(p for p in folder.rglob("*") if p.suffix.lower() in {".jpg", ".jpeg", ".png"})
-    photos = []
+    photos: list[npt.NDArray[np.uint8]] = []
     for path in tqdm(paths, desc="backgrounds", leave=False):
         image = cv2.imread(str(path), cv2.IMREAD_COLOR)
         if image is None:
@@ -41,7 +41,7 @@ def load_photos(folder: Path) -> list[npt.NDArray[np.uint8]]:
         scale = PHOTO_SIDE / max(image.shape[:2])
         if scale < 1.0:
             image = cv2.resize(image, None, fx=scale, fy=scale, interpolation=cv2.INTER_AREA)
-        photos.append(np.ascontiguousarray(image[:, :, ::-1]))
+        photos.append(np.ascontiguousarray(image[:, :, ::-1], dtype=np.uint8))
     if not photos:
         raise NemoError(f"{folder}: holds no .jpg or .png photos for backgrounds and occluders")
     return photos

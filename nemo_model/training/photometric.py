@@ -57,8 +57,9 @@ def _blur(image: Image, rng: np.random.Generator) -> Image:
     if rng.random() < 0.5:
         return np.asarray(cv2.GaussianBlur(image, (0, 0), rng.uniform(0.5, 1.8)))
     length = int(rng.integers(3, 10))
-    kernel = np.zeros((length, length), dtype=np.float32)
+    line = np.zeros((length, length), dtype=np.float32)
     turn = cv2.getRotationMatrix2D(((length - 1) / 2, (length - 1) / 2), rng.uniform(0, 180), 1.0)
-    kernel[length // 2] = 1.0
-    kernel = cv2.warpAffine(kernel, turn, (length, length))
-    return np.asarray(cv2.filter2D(image, -1, kernel / max(float(kernel.sum()), 1e-6)))
+    line[length // 2] = 1.0
+    kernel = np.asarray(cv2.warpAffine(line, turn, (length, length)), dtype=np.float32)
+    kernel /= max(float(kernel.sum()), 1e-6)
+    return np.asarray(cv2.filter2D(image, -1, kernel), dtype=np.uint8)

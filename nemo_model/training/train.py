@@ -141,7 +141,8 @@ def _prepare(
     load_imagenet(model.backbone.trunk)
     for parameter in model.backbone.trunk.frozen_part(config.frozen_blocks):
         parameter.requires_grad_(False)
-    model = model.to(device=device, memory_format=torch.channels_last)
+    model = model.to(device)
+    model.backbone.to(memory_format=torch.channels_last)  # type: ignore[call-overload]
     trunk = [p for p in model.backbone.trunk.parameters() if p.requires_grad]
     known = {id(p) for p in model.backbone.trunk.parameters()}
     head = [p for p in model.backbone.parameters() if id(p) not in known]
