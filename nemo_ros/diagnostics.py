@@ -91,6 +91,11 @@ class Health:
         with self._lock:
             self._counts[name] += number
 
+    def gauge(self, name: str, value: int) -> None:
+        """A counter that somebody else keeps."""
+        with self._lock:
+            self._counts[name] = value
+
     def problem(self, kind: str, text: str) -> None:
         """A bad input of a kind ("image", "boxes", ...), survived; ``text`` says what was wrong."""
         with self._lock:
