@@ -35,6 +35,7 @@ class AugmentConfig(BaseModel):
     object_occluder: float = Field(
         default=0.2, description="probability that an occluder is a car photo"
     )
+    neighbour: float = Field(default=0.35, description="probability of another car beside it")
     shrink: float = Field(default=0.4, description="probability of a low-resolution image")
     shrink_to: float = Field(default=0.18, description="lowest resolution, as a share")
     blur: float = Field(default=0.2, description="probability of Gaussian or motion blur")

@@ -31,6 +31,9 @@ Image = npt.NDArray[np.uint8]
 RIVAL_POSES = 5
 """Wrong poses that each sample is compared with (see rival_rotations)."""
 
+MOST_HIDDEN = 0.7
+"""Share of the silhouette that a neighbour may hide; one that hides more stands behind."""
+
 
 @dataclass(frozen=True)
 class Sample:
@@ -100,6 +103,9 @@ class SampleMaker:
         shape = silhouette(cad, T, crop.K, crop.width, crop.height)
         image, cut = self._composed(view, crop, seen, shape, rng)
         hidden = cut
+        if rng.random() < augment.neighbour:
+            image, beside = self._with_neighbour(image, shape, rng)
+            hidden = hidden | beside
         if rng.random() < augment.occluded:
             share = rng.uniform(*augment.hidden_share)
             image, pasted = paste_occluders(
@@ -133,6 +139,34 @@ class SampleMaker:
         if cut.any():
             image[cut] = 128
         return image, np.asarray(cut)
+
+    def _with_neighbour(
+        self, image: Image, shape: npt.NDArray[np.bool_], rng: np.random.Generator
+    ) -> tuple[Image, npt.NDArray[np.bool_]]:
+        """Put another object, cut out by its CAD, before or behind this one, as in traffic.
+
+        Returns the image and what the neighbour hides (H, W).
+        """
+        at = int(rng.integers(len(self.objects)))
+        view = _view(self.objects[at], self.images[at], rng.random() < 0.5)
+        crop = _rolled_crop(view, view.box, self.config, rng)
+        T = transform(crop.R_crop_cam, np.zeros(3)) @ view.T_cam_obj
+        cad = self.cads.get(self.objects[at].cad_index, self.mesh)
+        size = (crop.width, crop.height)
+        mask = silhouette(cad, T, crop.K, *size).astype(np.uint8)
+        grow = rng.uniform(0.75, 1.2)
+        dx = float(rng.choice([-1.0, 1.0])) * rng.uniform(0.2, 0.85) * crop.width
+        dy = rng.uniform(-0.15, 0.1) * crop.height
+        centre = np.array([crop.width, crop.height]) / 2
+        shift = centre * (1.0 - grow) + np.array([dx, dy])
+        move = np.array([[grow, 0.0, shift[0]], [0.0, grow, shift[1]]])
+        picture = np.asarray(cv2.warpAffine(crop.warp(view.image), move, size), dtype=np.uint8)
+        there = cv2.warpAffine(mask, move, size, flags=cv2.INTER_NEAREST) > 0
+        in_front = rng.random() < 0.5 and (there & shape).sum() < MOST_HIDDEN * shape.sum()
+        if not in_front:
+            there &= ~shape
+        image[there] = picture[there]
+        return image, np.asarray(there & in_front)
 
     def _targets(
         self,
