@@ -18,6 +18,7 @@ from numpy.typing import NDArray
 from nemo_model.camera import FIRST_CELL, STRIDE
 
 if TYPE_CHECKING:
+    from nemo_model.camera import Camera
     from nemo_model.estimator import Estimate
     from nemo_model.tracker import Track
 
@@ -30,6 +31,7 @@ HIDDEN: Colour = (255, 96, 24)
 EDGE: Colour = (235, 240, 245)
 FRONT: Colour = (0, 200, 255)
 AXES: tuple[Colour, Colour, Colour] = ((255, 60, 60), (60, 230, 60), (80, 120, 255))
+TRUTH: Colour = (255, 60, 220)
 INK: Colour = (20, 22, 26)
 NEAR = 0.05
 """Points nearer to the camera than this, in metres, are cut off before projection."""
@@ -60,6 +62,20 @@ def draw(image: Image, tracks: Sequence[Track]) -> Image:
     return canvas
 
 
+def draw_cuboid(
+    image: Image, camera: Camera, T_cam_obj: Floats, size: Floats, colour: Colour = TRUTH
+) -> Image:
+    """A copy of the image with a plain cuboid, e.g. of the ground truth, its front face crossed."""
+    canvas = image.copy()
+    points = corners(size) @ T_cam_obj[:3, :3].T + T_cam_obj[:3, 3]
+    a, b, c, d = _FRONT_FACE
+    for i, j in [*_EDGES, (a, c), (b, d)]:
+        ends = _cut(points[i], points[j])
+        if ends is not None:
+            _line(canvas, camera.project(ends), colour, _thickness(canvas.shape[0]), dim=True)
+    return canvas
+
+
 def corners(size: Floats) -> Floats:
     """Corners (8, 3) of a cuboid of this size (3,) about the object's origin; see `_EDGES`."""
     half = np.asarray(size, dtype=np.float64) / 2
@@ -80,15 +96,21 @@ def _to_image(estimate: Estimate, in_camera: Floats) -> Floats:
     return np.asarray(uvw[:, :2] / uvw[:, 2:])
 
 
-def _segment(estimate: Estimate, a: Floats, b: Floats) -> Floats | None:
-    """Image ends (2, 2) of the segment between two camera points, cut at NEAR; None: behind."""
+def _cut(a: Floats, b: Floats) -> Floats | None:
+    """Ends (2, 3) of the segment between two camera points, cut at NEAR; None: it lies behind."""
     if a[2] < NEAR and b[2] < NEAR:
         return None
     if a[2] < NEAR or b[2] < NEAR:
         share = (NEAR - a[2]) / (b[2] - a[2])
         cut = a + share * (b - a)
         a, b = (cut, b) if a[2] < NEAR else (a, cut)
-    return _to_image(estimate, np.stack([a, b]))
+    return np.stack([a, b])
+
+
+def _segment(estimate: Estimate, a: Floats, b: Floats) -> Floats | None:
+    """Image ends (2, 2) of the segment between two camera points; None: it lies behind."""
+    ends = _cut(a, b)
+    return None if ends is None else _to_image(estimate, ends)
 
 
 def _tint(canvas: Image, estimate: Estimate) -> None:

@@ -10,7 +10,7 @@ from __future__ import annotations
 
 import math
 from collections.abc import Iterable, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import asdict, dataclass
 from itertools import pairwise
 from typing import Any
 
@@ -115,9 +115,9 @@ def score(answers: Iterable[Answer], truth: Truth) -> Scores:
         answer = by_stamp.get(stamp)
         if answer is None:
             continue
-        pairs = pair_up(truth[stamp], answer.objects)
-        unmatched += len(answer.objects) - len(pairs)
-        matches += [_match(stamp, truth[stamp][i], answer.objects[j]) for i, j in pairs]
+        found = match_frame(stamp, truth[stamp], answer.objects)
+        unmatched += len(answer.objects) - len(found)
+        matches += found
     return Scores(
         matches=tuple(matches),
         objects=tuple(_objects(truth, matches)),
@@ -126,6 +126,13 @@ def score(answers: Iterable[Answer], truth: Truth) -> Scores:
         truth_objects=sum(len(objects) for objects in truth.values()),
         unmatched_estimates=unmatched,
     )
+
+
+def match_frame(
+    stamp_ns: int, truth: Sequence[ObjectPose], found: Sequence[ObjectPose]
+) -> list[Match]:
+    """The pairs of one frame with their errors, in the order of the ground truth."""
+    return [_match(stamp_ns, truth[i], found[j]) for i, j in pair_up(truth, found)]
 
 
 def pair_up(truth: Sequence[ObjectPose], found: Sequence[ObjectPose]) -> list[tuple[int, int]]:
@@ -235,3 +242,46 @@ def _percentile(values: Sequence[float], percent: float) -> float | None:
 
 def _share(values: Sequence[float], limit: float) -> float | None:
     return sum(value < limit for value in values) / len(values) if values else None
+
+
+# -- as plain values ------------------------------------------------------------------------------
+
+
+def as_json(scores: Scores) -> dict[str, Any]:
+    """Summary, objects and every match; NaN becomes None."""
+    return {
+        "summary": scores.summary(),
+        "objects": [_finite(asdict(one)) for one in scores.objects],
+        "matches": [_finite(asdict(one)) for one in scores.matches],
+    }
+
+
+def as_text(scores: Scores) -> str:
+    """A few lines for the terminal."""
+    s = scores.summary()
+    lines = [f"  found {s['found']} of {s['truth_objects']} objects{_in(s['recall'])}"]
+    if scores.matches:
+        lines += [
+            f"  rotation: median {s['rotation_median_deg']:.1f} deg, "
+            f"{100 * s['acc_pi_6']:.0f} % within 30, {100 * s['acc_pi_18']:.0f} % within 10",
+            f"  position: median {s['position_median_m']:.2f} m, "
+            f"depth {100 * s['depth_median_share']:+.1f} %",
+        ]
+    lines.append(
+        f"  identity: {s['id_switches']} switches, {s['fragmentations']} interruptions"
+        + ("" if s["longest_gap_s"] is None else f", longest gap {s['longest_gap_s']:.1f} s")
+    )
+    if s["unmatched_estimates"]:
+        lines.append(f"  {s['unmatched_estimates']} estimates belong to no object")
+    return "\n".join(lines)
+
+
+def _in(recall: float | None) -> str:
+    return "" if recall is None else f" ({100 * recall:.0f} %)"
+
+
+def _finite(values: dict[str, Any]) -> dict[str, Any]:
+    return {
+        key: None if isinstance(value, float) and not math.isfinite(value) else value
+        for key, value in values.items()
+    }
