@@ -13,7 +13,8 @@ from scipy.spatial.transform import Rotation
 Array = npt.NDArray[np.float64]
 
 _CV_FROM_GL = np.diag([1.0, -1.0, -1.0])
-_GIMBAL = 1.0 - 1e-12
+_GIMBAL = 1e-9
+"""Cosine of the elevation below which azimuth and theta cannot be told apart."""
 
 
 def rotation_from_angles(azimuth: float, elevation: float, theta: float) -> Array:
@@ -38,14 +39,16 @@ def angles_from_rotation(rotation: Array) -> tuple[float, float, float]:
     or up, azimuth and theta turn about the same axis; theta is then reported as 0.
     """
     gl = _CV_FROM_GL @ rotation
-    elevation = float(np.arcsin(np.clip(gl[2, 2], -1.0, 1.0)))
-    if abs(gl[2, 2]) > _GIMBAL:
+    cosine = float(np.hypot(gl[0, 2], gl[1, 2]))
+    elevation = float(np.arctan2(gl[2, 2], cosine))  # arcsin loses half the digits at the poles
+    if cosine < _GIMBAL:
         theta = 0.0
         azimuth = float(np.arctan2(gl[0, 1], gl[0, 0]))
     else:
         theta = float(np.arctan2(-gl[0, 2], gl[1, 2]))
         azimuth = float(np.arctan2(gl[2, 0], -gl[2, 1]))
-    return azimuth % (2.0 * np.pi), elevation, theta
+    azimuth %= 2.0 * np.pi
+    return (azimuth if azimuth < 2.0 * np.pi else 0.0), elevation, theta  # -1e-17 % 2 pi is 2 pi
 
 
 def flip_angles(azimuth: float, elevation: float, theta: float) -> tuple[float, float, float]:
