@@ -5,6 +5,7 @@ from __future__ import annotations
 
 import argparse
 import json
+from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
@@ -45,35 +46,40 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
 
 def run(args: argparse.Namespace) -> int:
     cv2.setNumThreads(args.threads)
-    samples, skipped, split = load(args)
-    chosen = subset(samples, args.limit, args.seed)
-    estimator = Estimator.load(args.model, threads=args.threads)
+    samples, skipped, split = load(args)  # before the model: a wrong path is told at once
+    document = measure(args, Estimator.load(args.model, threads=args.threads), samples)
+    document |= {"split": split, "labelled": len(samples), "skipped": skipped}
+    document["images"] = document.pop("images")  # the long list last
+    if args.json is not None:
+        write_json(args.json, document)
+    print(markdown(document))
+    return 0
+
+
+def measure(
+    args: argparse.Namespace, estimator: Estimator, samples: Sequence[Sample]
+) -> dict[str, Any]:
+    """Evaluate the samples chosen by --limit and --seed, and say what was evaluated."""
     if estimator.category != args.category:
         raise DatasetError(
             f"{args.model}: is a model of '{estimator.category}'; --category is '{args.category}'"
         )
+    chosen = subset(samples, args.limit, args.seed)
     progress = tqdm(evaluate(estimator, chosen, args.protocol), total=len(chosen), unit="object",
-                    desc="evaluate", dynamic_ncols=True)  # fmt: skip
-    document: dict[str, Any] = {
+                    desc=args.protocol, dynamic_ncols=True)  # fmt: skip
+    return {
         "model": {"name": estimator.bundle.card.name, "sha256": estimator.bundle.digest},
         "provider": estimator.extractor.provider,
         "dataset": args.dataset,
         "source": args.source if args.dataset == "pascal3d" else None,
         "category": args.category,
-        "split": split,
         "level": args.level or 0,
         "protocol": args.protocol,
         "seed": args.seed,
         "limit": args.limit,
         "threads": args.threads,
-        "labelled": len(samples),
-        "skipped": skipped,
         **summarise(list(progress)),
     }
-    if args.json is not None:
-        write_json(args.json, document)
-    print(markdown(document))
-    return 0
 
 
 def load(args: argparse.Namespace) -> tuple[list[Sample], dict[str, int], str]:
