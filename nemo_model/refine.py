@@ -1,8 +1,9 @@
 # SPDX-License-Identifier: Apache-2.0
 """Climb the objective from a start pose: tangent-space Adam, then damped Gauss-Newton.
 
-The step is (omega, tau, sigma): R <- exp(omega) R and t <- (t + t_z (tau, 0)) exp(sigma), a turn
-about the camera's axes, a shift in the picture and a change of size. With `freedom` 3 only omega.
+The step is (omega, tau, sigma): R <- exp(omega) R and t <- (t + length (tau, 0)) exp(sigma), a
+turn about the camera's axes, a shift in the picture and a change of size. With `length` half of the
+object's size, equal numbers move its outline about equally far. With `freedom` 3 only omega.
 """
 
 from __future__ import annotations
@@ -32,6 +33,7 @@ class Schedule(NamedTuple):
     beta2: float
     newton_steps: int
     damping: float
+    length: float
     rotation_limit: float
     translation_limit: float
     tolerance: float
@@ -49,7 +51,7 @@ class Box(NamedTuple):
 
 
 @numba.njit(cache=True, fastmath=FAST)
-def step_pose(R, t, step, freedom):  # type: ignore[no-untyped-def]
+def step_pose(R, t, step, length, freedom):  # type: ignore[no-untyped-def]
     """Apply (omega, tau, sigma) to a pose in place; the rotation stays orthonormal."""
     x, y, z = step[0], step[1], step[2]
     angle = math.sqrt(x * x + y * y + z * z)
@@ -69,19 +71,18 @@ def step_pose(R, t, step, freedom):  # type: ignore[no-untyped-def]
                 R[i, j] = E[i, 0] * a + E[i, 1] * b + E[i, 2] * c
     if freedom > 3:
         grow = math.exp(step[5])
-        depth = t[2]
-        t[0] = (t[0] + depth * step[3]) * grow
-        t[1] = (t[1] + depth * step[4]) * grow
-        t[2] = max(depth * grow, 10.0 * NEAR)
+        t[0] = (t[0] + length * step[3]) * grow
+        t[1] = (t[1] + length * step[4]) * grow
+        t[2] = max(t[2] * grow, 10.0 * NEAR)
 
 
 @numba.njit(cache=True, fastmath=FAST)
-def _tangent(g, H, t, freedom, order, gradient, hessian):  # type: ignore[no-untyped-def]
+def _tangent(g, H, t, length, freedom, order, gradient, hessian):  # type: ignore[no-untyped-def]
     """Turn sums by (omega, dt) into sums by (omega, tau, sigma)."""
     for i in range(3):
         gradient[i] = g[i]
     if freedom > 3:
-        gradient[3], gradient[4] = t[2] * g[3], t[2] * g[4]
+        gradient[3], gradient[4] = length * g[3], length * g[4]
         gradient[5] = t[0] * g[3] + t[1] * g[4] + t[2] * g[5]
     if order < 2:
         return
@@ -91,13 +92,13 @@ def _tangent(g, H, t, freedom, order, gradient, hessian):  # type: ignore[no-unt
     if freedom > 3:
         half = np.empty((6, 3))  # H B: columns by tau_x, tau_y, sigma
         for i in range(6):
-            half[i, 0], half[i, 1] = t[2] * H[i, 3], t[2] * H[i, 4]
+            half[i, 0], half[i, 1] = length * H[i, 3], length * H[i, 4]
             half[i, 2] = t[0] * H[i, 3] + t[1] * H[i, 4] + t[2] * H[i, 5]
         for j in range(3):
             for i in range(3):
                 hessian[i, 3 + j] = half[i, j]
                 hessian[3 + j, i] = half[i, j]
-            hessian[3, 3 + j], hessian[4, 3 + j] = t[2] * half[3, j], t[2] * half[4, j]
+            hessian[3, 3 + j], hessian[4, 3 + j] = length * half[3, j], length * half[4, j]
             hessian[5, 3 + j] = t[0] * half[3, j] + t[1] * half[4, j] + t[2] * half[5, j]
 
 
@@ -186,7 +187,7 @@ def climb(table, scene, box, R, t, freedom, schedule, work, result):  # type: ig
         total = score(table, scene, box, R, t, work, 1)
         used += 1
         _keep(result, total, R, t, work)
-        _tangent(work.gradient, work.hessian, t, freedom, 1, gradient, hessian)
+        _tangent(work.gradient, work.hessian, t, schedule.length, freedom, 1, gradient, hessian)
         share = k / max(schedule.adam_steps - 1, 1)
         rate = schedule.rate_start * (schedule.rate_end / schedule.rate_start) ** share
         power1 *= schedule.beta1
@@ -200,18 +201,18 @@ def climb(table, scene, box, R, t, freedom, schedule, work, result):  # type: ig
             size += abs(gradient[i])
         if not size > 0.0 or not size < 1e300:
             break
-        step_pose(R, t, step, freedom)
+        step_pose(R, t, step, schedule.length, freedom)
     for _ in range(schedule.newton_steps):
         total = score(table, scene, box, R, t, work, 2)
         used += 1
         _keep(result, total, R, t, work)
-        _tangent(work.gradient, work.hessian, t, freedom, 2, gradient, hessian)
+        _tangent(work.gradient, work.hessian, t, schedule.length, freedom, 2, gradient, hessian)
         if not solve_damped(hessian, gradient, n, schedule.damping, step):
             break
         moved = _limit(step, 0, 3, schedule.rotation_limit)
         if freedom > 3:
             moved = max(moved, _limit(step, 3, 6, schedule.translation_limit))
-        step_pose(R, t, step, freedom)
+        step_pose(R, t, step, schedule.length, freedom)
         if moved < schedule.tolerance:
             break
     total = score(table, scene, box, R, t, work, 0)

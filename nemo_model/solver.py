@@ -112,8 +112,8 @@ def solve_cold(
     chosen = np.zeros(config.starts, dtype=np.int64)
     found = peaks(model.rotations, buffers.scores, math.cos(math.radians(config.apart_deg)), chosen)
     freedom = 3 if fixed else 6
-    first = _schedule(config, config.start_adam_steps, config.start_newton_steps)
-    last = _schedule(config, config.final_adam_steps, config.final_newton_steps)
+    first = _schedule(model, config.start_adam_steps, config.start_newton_steps)
+    last = _schedule(model, config.final_adam_steps, config.final_newton_steps)
     results = np.zeros((found, RESULT))
     for row, number in zip(results, chosen[:found], strict=True):
         R, t = model.rotations[number].copy(), buffers.translations[number].copy()
@@ -152,7 +152,7 @@ def solve_warm(
     t_start = _translation(given_t if fixed else t0)
     R_start = _rotation(R0)
     box = _box(model, box_map, K, reliable, off=fixed)
-    schedule = _schedule(config, config.warm_adam_steps, config.warm_newton_steps)
+    schedule = _schedule(model, config.warm_adam_steps, config.warm_newton_steps)
     starts = [R_start, R_start * np.array([-1.0, -1.0, 1.0])][: 2 if config.warm_twin else 1]
     results = np.zeros((len(starts), RESULT))
     for row, R in zip(results, starts, strict=True):
@@ -213,10 +213,11 @@ def _box(
     )
 
 
-def _schedule(config: SolverConfig, adam_steps: int, newton_steps: int) -> Schedule:
+def _schedule(model: SolverModel, adam_steps: int, newton_steps: int) -> Schedule:
+    config = model.config
     return Schedule(
         adam_steps, config.rate_start, config.rate_end, config.beta1, config.beta2,
-        newton_steps, config.damping, config.rotation_limit, config.translation_limit,
+        newton_steps, config.damping, model.length, config.rotation_limit, config.translation_limit,
         config.tolerance,
     )  # fmt: skip
 

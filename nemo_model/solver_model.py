@@ -39,10 +39,10 @@ class SolverConfig:
             about 50 degrees.
         warm_twin: warm starts also climb from the pose turned by 180 degrees about the object's z
             axis and report it as the second mode (0 margin where switched off).
-        rate_start, rate_end: Adam's step lengths (radians, and shares of the distance).
+        rate_start, rate_end: Adam's step lengths (radians; shares of half the object's size).
         beta1, beta2: Adam's averages.
         damping: share of the Hessian's diagonal added in Gauss-Newton.
-        rotation_limit, translation_limit: longest Gauss-Newton step (radians; share of distance).
+        rotation_limit, translation_limit: longest Gauss-Newton step (same units).
         tolerance: Gauss-Newton stops when both parts of a step are shorter (same units).
         box_weight: pull of the detector's box in units of E, as a share of the cells in the box;
             0 switches it off.
@@ -122,6 +122,7 @@ class SolverModel:
         patches: of the search.
         rotations, views: (G, 3, 3), (G,) the search grid.
         buffers: scratch per map size, made when first needed.
+        length: half of the mesh's diagonal, the unit of shifts.
         config: the knobs that the tables were built for.
     """
 
@@ -131,6 +132,7 @@ class SolverModel:
     patches: Patches
     rotations: Array
     views: npt.NDArray[np.int32]
+    length: float
     config: SolverConfig
     buffers: dict[tuple[int, int], Buffers] = field(default_factory=dict, repr=False)
 
@@ -175,6 +177,7 @@ class SolverModel:
             patches=make_patches(table, config.patches, level),
             rotations=rotations,
             views=views,
+            length=0.5 * float(np.linalg.norm(mesh.extent)),
             config=config,
         )
 
