@@ -12,7 +12,7 @@ from launch_ros.substitutions import FindPackageShare
 
 def generate_launch_description():
     share = FindPackageShare("nemo_ros")
-    # A profile of your own wins. The second name is the one of older Fast DDS (Humble).
+    # A profile of your own wins. Fast DDS up to 2.14 (Humble, Jazzy) reads the second name.
     environment = [
         SetEnvironmentVariable(name, PathJoinSubstitution([share, "config", "fastdds.xml"]))
         for name in ("FASTDDS_DEFAULT_PROFILES_FILE", "FASTRTPS_DEFAULT_PROFILES_FILE")

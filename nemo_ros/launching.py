@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
-"""Start the genuine launch file in a process group of its own, and end all of it.
+"""Start the genuine launch file in a session of its own, and end all of it.
 
 With ROS 2 installed this is ``ros2 launch``; with the PyPI wheels, where the real launch is not to
 be had, play_launch runs the same file. The demo and the tests use it.
@@ -19,7 +19,7 @@ import sys
 import sysconfig
 import time
 from collections.abc import Iterator, Mapping, Sequence
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -37,7 +37,7 @@ class LaunchError(NemoError):
 
 @dataclass
 class Launched:
-    """A running launch: its command, its process (leader of the group) and its log folder."""
+    """A running launch: its command, its process (leader of the session) and its log folder."""
 
     command: Sequence[str]
     process: subprocess.Popen[bytes]
@@ -55,17 +55,32 @@ class Launched:
             tail = "\n".join(self.output().splitlines()[-30:])
             raise LaunchError(f"the launch ended with status {self.process.returncode}:\n{tail}")
 
+    def processes(self) -> list[int]:
+        """Ids of the processes it started that still run (launchers give nodes own groups)."""
+        return _session(self.process.pid)
+
     def stop(self, patience_s: float = 10.0) -> None:
-        """End the whole process group: SIGINT, SIGTERM, then SIGKILL."""
-        for number, patience in (
-            (signal.SIGINT, patience_s),
-            (signal.SIGTERM, 3.0),
-            (signal.SIGKILL, 3.0),
-        ):
-            if not _signal_group(self.process.pid, number):
-                break
-            if _wait_for_group(self.process, patience):
-                break
+        """End everything it started: SIGINT to the launcher, then SIGTERM and SIGKILL to all."""
+        _send([self.process.pid], signal.SIGINT)
+        if _wait(self.process, patience_s):
+            return
+        for number in (signal.SIGTERM, signal.SIGKILL):
+            _send(self.processes(), number)
+            if _wait(self.process, 3.0):
+                return
+
+
+def dds_environment() -> dict[str, str]:
+    """Variables that let 720p images through: set them before rclpy.init in whatever publishes.
+
+    Fast DDS up to 2.14 (Humble, Jazzy) reads the second name, later ones the first. Values that
+    are set already are kept.
+    """
+    folder = Path(__file__).resolve().parent.parent / "config"
+    if not folder.is_dir():  # installed without a checkout
+        folder = PREFIX / "share" / PACKAGE / "config"
+    names = ("FASTDDS_DEFAULT_PROFILES_FILE", "FASTRTPS_DEFAULT_PROFILES_FILE")
+    return {name: os.environ.get(name, str(folder / "fastdds.xml")) for name in names}
 
 
 def environment(extra: Mapping[str, str] | None = None) -> dict[str, str]:
@@ -181,21 +196,34 @@ def _library_folders(minor: int) -> list[Path]:
     return places
 
 
-def _signal_group(leader: int, number: int) -> bool:
-    """False when the group is gone."""
-    try:
-        os.killpg(leader, number)
-    except ProcessLookupError:
-        return False
-    return True
+def _session(leader: int) -> list[int]:
+    """Living processes of a session, the leader among them."""
+    found = []
+    for entry in Path("/proc").iterdir():
+        if not entry.name.isdigit():
+            continue
+        try:
+            # after the name in brackets: state, parent, group, session
+            state, _, _, session = (entry / "stat").read_text().rpartition(")")[2].split()[:4]
+        except OSError:  # it ended meanwhile
+            continue
+        if int(session) == leader and state != "Z":
+            found.append(int(entry.name))
+    return found
 
 
-def _wait_for_group(process: subprocess.Popen[bytes], patience_s: float) -> bool:
-    """Wait until every process of the group has ended."""
+def _send(processes: list[int], number: int) -> None:
+    for process in processes:
+        with suppress(ProcessLookupError):
+            os.kill(process, number)
+
+
+def _wait(leader: subprocess.Popen[bytes], patience_s: float) -> bool:
+    """Wait until every process of the leader's session has ended."""
     deadline = time.monotonic() + patience_s
     while time.monotonic() < deadline:
-        process.poll()  # reap the leader, else its group never goes
-        if not _signal_group(process.pid, 0):
+        leader.poll()  # reap it, else it stays
+        if leader.returncode is not None and not _session(leader.pid):
             return True
         time.sleep(0.05)
     return False
