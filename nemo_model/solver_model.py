@@ -77,7 +77,7 @@ class SolverConfig:
     rotation_limit: float = 0.3
     translation_limit: float = 0.15
     tolerance: float = 1e-4
-    box_weight: float = 0.02
+    box_weight: float = 0.001
     box_sigma: float = 0.05
     second_apart_deg: float = 25.0
 

@@ -15,7 +15,7 @@ import numpy.typing as npt
 from nemo_model.mesh import Mesh
 from nemo_model.objective import Scene, render, workspace
 from nemo_model.pose import rotation_from_angles
-from nemo_model.tables import face_table
+from nemo_model.tables import FaceTable
 
 Array = npt.NDArray[np.float64]
 F32 = npt.NDArray[np.float32]
@@ -51,8 +51,7 @@ def clutter_features(count: int, channels: int, seed: int) -> F32:
 
 
 def make_problem(
-    mesh: Mesh,
-    features: F32,
+    table: FaceTable,
     clutter: F32,
     seed: int,
     width: int = 24,
@@ -63,9 +62,11 @@ def make_problem(
     elevation_deg: tuple[float, float] = (-5.0, 40.0),
     in_plane_deg: float = 8.0,
 ) -> Problem:
-    """Draw a random view of the mesh that fills most of the map.
+    """Draw a random view of a mesh with features that fills most of the map.
 
     Args:
+        table: the mesh, from tables.face_table.
+        clutter: (M, C) background prototypes.
         hidden: share of the covered cells that a rectangle of clutter hides.
         noise: length of the noise vector added to each unit feature.
         box_jitter: standard deviation of the box's sides, as a share of its size.
@@ -80,7 +81,8 @@ def make_problem(
     distance = rng.uniform(1.2, 4.0)
     shift = rng.normal(size=2) * 0.03
     t = np.array([shift[0], shift[1], distance])
-    points = mesh.vertices @ R.T + t
+    features, vertices = table.features, table.vertices.T.astype(np.float64)
+    points = vertices @ R.T + t
     plane = points[:, :2] / points[:, 2:]
     span, middle = np.ptp(plane, axis=0), 0.5 * (plane.max(axis=0) + plane.min(axis=0))
     focal = 0.86 * min((width - 1) / span[0], (height - 1) / span[1])
@@ -88,7 +90,6 @@ def make_problem(
     K = np.array([[focal, 0.0, cx], [0.0, focal, cy], [0.0, 0.0, 1.0]])
 
     cells, channels = height * width, features.shape[1]
-    table = face_table(mesh, features)
     blank = np.zeros((cells, channels), dtype=np.float32)
     work = workspace(table, cells)
     scene = Scene(blank, blank[:, 0], height, width, focal, focal, cx, cy)
