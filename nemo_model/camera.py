@@ -34,7 +34,8 @@ class Camera:
         width, height: image size in pixels.
 
     Raises:
-        NemoError: when K is not (3, 3), not finite, or has a focal length that is not positive.
+        NemoError: when K is not (3, 3), not finite, has a focal length that is not positive, or a
+            last row other than (0, 0, 1).
     """
 
     K: Array
@@ -49,6 +50,8 @@ class Camera:
             raise NemoError("camera: K holds NaN or infinite values; calibrate the camera")
         if K[0, 0] <= 0.0 or K[1, 1] <= 0.0:
             raise NemoError("camera: the focal length in K is zero; the camera is not calibrated")
+        if (K[2] != [0.0, 0.0, 1.0]).any():
+            raise NemoError(f"camera: the last row of K is {K[2].tolist()}, needs 0, 0, 1")
         if self.width < 1 or self.height < 1:
             raise NemoError(f"camera: image size {self.width} x {self.height} is empty")
         object.__setattr__(self, "K", K)
@@ -91,8 +94,12 @@ class CropCamera:
         """
         H = self.H_crop_image
         shrink = int(np.floor(1.0 / self.scale + 1e-6)) if self.scale < 1.0 else 1
+        w, h = float(self.width), float(self.height)
+        corners = np.array([[0.0, 0.0], [w, 0.0], [0.0, h], [w, h]])
+        all_ahead = bool((self._depth(corners) > 0.0).all())
         if shrink >= 2:
-            image, H = _reduce(image, H, self.width, self.height, shrink)
+            seen = np.asarray(cv2.perspectiveTransform(corners[None], np.linalg.inv(H))[0])
+            image, H = _reduce(image, H, seen if all_ahead else None, shrink)
         crop = cv2.warpPerspective(
             image,
             H,
@@ -101,7 +108,15 @@ class CropCamera:
             borderMode=cv2.BORDER_CONSTANT,
             borderValue=(128, 128, 128),
         )
+        if not all_ahead:  # a homography shows what lies behind the camera, upside down
+            pixels = np.stack(np.meshgrid(np.arange(w), np.arange(h)), axis=2)
+            crop[self._depth(pixels) <= 0.0] = 128
         return np.asarray(crop, dtype=np.uint8)
+
+    def _depth(self, pixels: Array) -> Array:
+        """How far the rays of crop pixels (..., 2) lead along the real camera's optical axis."""
+        axis, slopes = self.R_crop_cam[:, 2], (pixels - self.K[:2, 2]) / self.K[0, 0]
+        return np.asarray(slopes @ axis[:2] + axis[2])
 
     def map_K(self) -> Array:
         """Return the intrinsics (3, 3) in cells of the feature map, cell centres at integers."""
@@ -116,11 +131,15 @@ class CropCamera:
         return self.height // STRIDE, self.width // STRIDE
 
 
-def _reduce(image: Image, H: Array, width: int, height: int, shrink: int) -> tuple[Image, Array]:
-    """Cut the region that a crop sees and shrink it by an integral factor."""
-    corners = np.array([[0, 0], [width, 0], [0, height], [width, height]], dtype=np.float64)
-    seen = cv2.perspectiveTransform(corners[None], np.linalg.inv(H))[0]
+def _reduce(image: Image, H: Array, seen: Array | None, shrink: int) -> tuple[Image, Array]:
+    """Cut the region that a crop sees and shrink it by an integral factor.
+
+    Args:
+        seen: pixels (4, 2) at the crop's corners; None where one looks past the image plane.
+    """
     rows, cols = image.shape[:2]
+    if seen is None:
+        seen = np.array([[0.0, 0.0], [cols, rows]])
     lo = np.clip(np.floor(seen.min(0)) - 2 * shrink, 0, [cols, rows]).astype(int)
     hi = np.clip(np.ceil(seen.max(0)) + 2 * shrink, 0, [cols, rows]).astype(int)
     size = (hi - lo) // shrink
