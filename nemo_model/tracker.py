@@ -317,6 +317,8 @@ class Tracker:
         if estimate.energy < self.config.weak_energy * state.reference:
             share = 100.0 * estimate.energy / state.reference
             return f"energy at {share:.0f} % of this track's usual"
+        if estimate.margin < 0.0:
+            return "another orientation explains the image better"
         if estimate.score < self.config.min_score:
             return f"score {estimate.score:.2f}"
         return ""

@@ -4,18 +4,22 @@
 Reads forward from the beginning, in the order of recording, until nothing more can be read. An
 MCAP file is a list of records (opcode, length, content; https://mcap.dev/spec); its index at the
 end, which a cut off file lacks, is not needed for that. A cut off sqlite3 file is opened with the
-check of its length switched off, and its rows are read until a page is missing.
+check of its length switched off, and its rows are read until a page is missing; where a page is
+cut itself, on a copy without it.
 """
 
 from __future__ import annotations
 
+import shutil
 import sqlite3
 import struct
 import sys
 from collections.abc import Callable, Iterator
+from contextlib import contextmanager
 from dataclasses import dataclass, field
 from io import BytesIO
 from pathlib import Path
+from tempfile import TemporaryDirectory
 from typing import BinaryIO
 
 from lz4.frame import decompress as lz4_decompress
@@ -153,10 +157,17 @@ class Salvage:
     # -- sqlite3 --------------------------------------------------------------------------------
 
     def _sqlite3(self) -> Iterator[tuple[Channel, int, bytes]]:
+        try:
+            with _whole_pages(self.path) as path:
+                yield from self._rows(path)
+        except OSError as error:
+            self.loss = f"the disk refused it: {error.strerror}"
+
+    def _rows(self, path: Path) -> Iterator[tuple[Channel, int, bytes]]:
         read = 0
         try:
             # immutable: no lock, no journal; writable_schema: a file shorter than its head says
-            link = sqlite3.connect(f"{self.path.resolve().as_uri()}?immutable=1", uri=True)
+            link = sqlite3.connect(f"{path.resolve().as_uri()}?immutable=1", uri=True)
         except sqlite3.Error as error:
             self.loss = f"sqlite3: {error}"
             return
@@ -192,3 +203,25 @@ class Salvage:
 def _text(file: BytesIO) -> str:
     (length,) = struct.unpack("<I", file.read(4))
     return file.read(length).decode()
+
+
+@contextmanager
+def _whole_pages(path: Path) -> Iterator[Path]:
+    """The file itself, or a copy without its last page where that is cut.
+
+    sqlite3 fills a cut page with zeros without a word, and messages would end in zeros.
+    """
+    with path.open("rb") as file:
+        head = file.read(18)
+    page = struct.unpack(">H", head[16:18])[0] if len(head) == 18 else 0
+    page = 65536 if page == 1 else page
+    rest = path.stat().st_size % page if page else 0
+    if not rest:
+        yield path
+        return
+    with TemporaryDirectory(prefix="nemo_bag_") as folder:
+        copy = Path(folder) / path.name
+        shutil.copyfile(path, copy)
+        with copy.open("r+b") as file:
+            file.truncate(path.stat().st_size - rest)
+        yield copy

@@ -3,6 +3,7 @@
 
 from __future__ import annotations
 
+import dataclasses
 import math
 
 import numpy as np
@@ -134,6 +135,20 @@ def test_a_low_score_is_weak_too():
     tracker.step(frame(0.0, A))
     tracker.step(frame(0.1, A))
     assert estimator.modes == ["cold", "warm", "cold"]
+
+
+def test_a_warm_pose_that_a_turned_one_beats_is_weak():
+    class Doubtful(FakeEstimator):
+        def estimate(self, image, K, box, *, prior=None):
+            made = super().estimate(image, K, box, prior=prior)
+            return dataclasses.replace(made, margin=1.0 if prior is None else -0.5)
+
+    estimator = Doubtful()
+    tracker = make(estimator)
+    tracker.step(frame(0.0, A))
+    track = tracker.step(frame(0.1, A)).tracks[0]
+    assert estimator.modes == ["cold", "warm", "cold"]
+    assert "another orientation" in track.reason
 
 
 def test_while_weak_the_search_is_not_run_on_every_frame():
