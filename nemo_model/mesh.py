@@ -137,25 +137,29 @@ def load_off(path: str | Path) -> Mesh:
     """Read an OFF file (polygons are split into fans).
 
     Raises:
-        NemoError: naming the file, when it is missing or not OFF.
+        NemoError: naming the file, when it is missing, cut off, not OFF or without faces.
     """
     path = Path(path)
     try:
-        words = path.read_text().split()
+        lines = path.read_text().splitlines()
     except (OSError, UnicodeDecodeError) as error:
         raise NemoError(f"{path}: cannot be read as an OFF mesh ({error})") from error
+    words = [word for line in lines for word in line.partition("#")[0].split()]
     if not words or words[0] != "OFF":
         raise NemoError(f"{path}: does not begin with OFF")
     try:
         n_vertices, n_faces = int(words[1]), int(words[2])
-        vertices = np.array(words[4 : 4 + 3 * n_vertices], dtype=np.float64).reshape(-1, 3)
+        vertices = np.array(words[4 : 4 + 3 * n_vertices], dtype=np.float64)
+        vertices = vertices.reshape(n_vertices, 3)
         rest = words[4 + 3 * n_vertices :]
         faces: list[tuple[int, int, int]] = []
         at = 0
         for _ in range(n_faces):
-            corners = [int(w) for w in rest[at + 1 : at + 1 + int(rest[at])]]
-            at += 1 + int(rest[at])
+            corners = [int(rest[at + k]) for k in range(1, int(rest[at]) + 1)]
+            at += 1 + len(corners)
             faces += [(corners[0], b, c) for b, c in pairwise(corners[1:])]
-        return Mesh(vertices, np.array(faces, dtype=np.int32).reshape(-1, 3))
+        if not faces:
+            raise ValueError("it has no faces")
+        return Mesh(vertices, np.array(faces, dtype=np.int32))
     except (ValueError, IndexError) as error:
         raise NemoError(f"{path}: is cut off or not an OFF mesh ({error})") from error
