@@ -77,8 +77,8 @@ class SolverConfig:
     rotation_limit: float = 0.3
     translation_limit: float = 0.15
     tolerance: float = 1e-4
-    box_weight: float = 0.001
-    box_sigma: float = 0.05
+    box_weight: float = 0.1  # with box_sigma tuned on real photos (train-tune, L0 to L3)
+    box_sigma: float = 0.2
     second_apart_deg: float = 25.0
 
     def __post_init__(self) -> None:
