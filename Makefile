@@ -36,7 +36,7 @@ format: test-env  ## let ruff put the code in shape
 	@$(VENV)/bin/ruff check --fix .
 
 bench: setup  ## solver : backbone and live : replay, as ratios
-	@for script in benchmarks/*.py; do echo "== $$script"; $(PYTHON_BIN) $$script || exit 1; done
+	@$(PYTHON_BIN) benchmarks/solver.py && $(PYTHON_BIN) benchmarks/node.py
 
 clean:  ## remove what setup and builds made
 	rm -rf $(VENV) build dist install log out *.egg-info
