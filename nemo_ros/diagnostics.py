@@ -6,6 +6,7 @@ Pure Python and thread safe; `nemo_ros.conversion` makes the DiagnosticArray of 
 
 from __future__ import annotations
 
+import math
 import threading
 import time
 from collections import Counter, deque
@@ -51,8 +52,7 @@ def percentile(values: Iterable[float], share: float) -> float:
     ordered = sorted(values)
     if not ordered:
         return float("nan")
-    rank = max(0, min(len(ordered) - 1, round(share * len(ordered) + 0.5) - 1))
-    return ordered[rank]
+    return ordered[max(0, math.ceil(share * len(ordered) - 1e-9) - 1)]
 
 
 class Health:
@@ -97,11 +97,16 @@ class Health:
             self._counts[name] = value
 
     def problem(self, kind: str, text: str) -> None:
-        """A bad input of a kind ("image", "boxes", ...), survived; ``text`` says what was wrong."""
+        """A bad input of a kind, survived; ``text`` says what was wrong.
+
+        kind: "image", "boxes", "order", ...; "camera_info" also ends the calibration.
+        """
         with self._lock:
             self._problems[kind] += 1
             self._new_problems[kind] = text
             self._last_text[kind] = text
+            if kind == "camera_info":
+                self._calibration = None
 
     def frame(self, latency_ms: float, solve_ms: float, tracks: Iterable[TrackFacts]) -> None:
         """A frame was answered, latency_ms after its image had arrived."""

@@ -24,8 +24,8 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from nemo_model.errors import NemoError
+from nemo_ros.share import PACKAGE, share
 
-PACKAGE = "nemo_ros"
 PREFIX = Path(sys.prefix)
 GUARD = "_ROS_WHEELS_BOOTSTRAP_COMPLETE"
 _LIBPYTHON = re.compile(rb"libpython3\.(\d+)\.so\.1\.0")
@@ -76,11 +76,9 @@ def dds_environment() -> dict[str, str]:
     Fast DDS up to 2.14 (Humble, Jazzy) reads the second name, later ones the first. Values that
     are set already are kept.
     """
-    folder = Path(__file__).resolve().parent.parent / "config"
-    if not folder.is_dir():  # installed without a checkout
-        folder = PREFIX / "share" / PACKAGE / "config"
+    profile = share() / "config" / "fastdds.xml"
     names = ("FASTDDS_DEFAULT_PROFILES_FILE", "FASTRTPS_DEFAULT_PROFILES_FILE")
-    return {name: os.environ.get(name, str(folder / "fastdds.xml")) for name in names}
+    return {name: os.environ.get(name, str(profile)) for name in names}
 
 
 def environment(extra: Mapping[str, str] | None = None) -> dict[str, str]:
@@ -108,7 +106,7 @@ def launch_command(
     given = [f"{name}:={value}" for name, value in arguments.items()]
     if _sourced(env):
         return ["ros2", "launch", PACKAGE, launch_file, *given]
-    path = PREFIX / "share" / PACKAGE / "launch" / launch_file
+    path = share() / "launch" / launch_file
     if not path.is_file():
         raise LaunchError(f"{path}: no such file; call make setup")
     tool = _play_launch()

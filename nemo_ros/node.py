@@ -11,11 +11,9 @@ from __future__ import annotations
 import time
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
-from pathlib import Path
 from typing import Any
 
 import rclpy
-from ament_index_python.packages import get_package_share_directory
 from rclpy.clock import JumpThreshold
 from rclpy.duration import Duration
 from rclpy.event_handler import SubscriptionEventCallbacks
@@ -32,6 +30,7 @@ from nemo_ros.diagnostics import Health, TrackFacts
 from nemo_ros.joiner import Joiner, Pair
 from nemo_ros.messages import RclpyMessages
 from nemo_ros.pipeline import Outcome, Pipeline, load_estimators, warm_up
+from nemo_ros.share import share
 from nemo_ros.worker import Worker
 
 Loader = Callable[[str, int, Sequence[str]], Mapping[str, Any]]
@@ -108,9 +107,7 @@ class PoseNode(LifecycleNode):
         """Load the models, run them once, make the outputs."""
         values = parameters.values(self)
         try:
-            model = values["model"] or str(
-                Path(get_package_share_directory("nemo_ros")) / "models" / "car"
-            )
+            model = values["model"] or str(share() / "models" / "car")
             begin = time.monotonic()
             estimators = self._loader(
                 model, values["threads"], [p for p in values["providers"] if p]

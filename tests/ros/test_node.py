@@ -1,0 +1,264 @@
+# SPDX-License-Identifier: Apache-2.0
+"""Life, parameters and clock of the node, in this process and with a stand-in for the model.
+
+What the node does with real messages, a real model and DDS is in test_launch and test_bad_input.
+"""
+
+from __future__ import annotations
+
+import threading
+import time
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from dataclasses import dataclass, field
+from typing import Any
+
+import numpy as np
+import pytest
+import rclpy
+import yaml
+from rclpy.executors import SingleThreadedExecutor
+from rclpy.lifecycle import TransitionCallbackReturn
+from rclpy.parameter import Parameter
+from ros_rig import camera, car, picture
+
+from nemo_model.camera import Camera, crop_camera
+from nemo_model.errors import NemoError
+from nemo_model.estimator import Estimate
+from nemo_ros import conversion, parameters
+from nemo_ros.diagnostics import Status
+from nemo_ros.messages import RclpyMessages
+from nemo_ros.node import PoseNode
+
+
+@dataclass
+class StandIn:
+    """Answers every box with a pose five metres ahead; remembers with which prior."""
+
+    category: str = "car"
+    delay_s: float = 0.0
+    priors: list[Any] = field(default_factory=list)
+
+    def estimate(self, image: Any, K: Any, box: Any, *, prior: Any = None) -> Estimate:
+        time.sleep(self.delay_s)
+        self.priors.append(prior)
+        T = np.eye(4)
+        T[2, 3] = 5.0
+        crop = crop_camera(Camera(K, image.shape[1], image.shape[0]), box, 192, 128)
+        return Estimate(
+            T_cam_obj=T,
+            covariance=np.eye(6) * 0.01,
+            score=0.9,
+            visible_fraction=1.0,
+            occlusion=np.ones((16, 24), np.int8),
+            energy=50.0,
+            margin=10.0,
+            size=np.array([1.8, 4.2, 1.5]),
+            crop=crop,
+            category=self.category,
+            mode="cold" if prior is None else "warm",
+            statistics={},
+            milliseconds={"total": 1.0},
+        )
+
+
+@contextmanager
+def made(
+    stand_in: StandIn, autostart: bool = False, loader: Any = None, **values: Any
+) -> Iterator[PoseNode]:
+    """A spinning node with parameters; in a context of its own."""
+    context = rclpy.Context()
+    context.init()
+    overrides = [Parameter(name.replace("__", "."), value=v) for name, v in values.items()]
+    node = PoseNode(
+        loader or (lambda model, threads, providers: {stand_in.category: stand_in}),
+        context=context,
+        namespace="nemo",
+        parameter_overrides=[Parameter("autostart", value=autostart), *overrides],
+    )
+    executor = SingleThreadedExecutor(context=context)
+    executor.add_node(node)
+    thread = threading.Thread(target=executor.spin, daemon=True)
+    thread.start()
+    try:
+        yield node
+    finally:
+        executor.shutdown(timeout_sec=2.0)
+        thread.join(5.0)
+        node._release()
+        node.destroy_node()
+        context.try_shutdown()
+
+
+def until(holds: Callable[[], bool], timeout: float = 5.0) -> None:
+    """Wait for a condition."""
+    deadline = time.monotonic() + timeout
+    while not holds():
+        assert time.monotonic() < deadline, "it did not happen"
+        time.sleep(0.01)
+
+
+def feed(node: PoseNode, stamp: int) -> None:
+    """One frame, handed to the callbacks as the executor does."""
+    messages = RclpyMessages()
+    header = conversion.header(messages, stamp, "camera")
+    node._on_camera_info(conversion.camera_message(messages, header, camera()))
+    node._on_image(conversion.image_message(messages, header, picture()))
+    node._on_boxes(conversion.boxes_message(messages, header, [car()]))
+
+
+def status(node: PoseNode, name: str) -> Status:
+    return next(s for s in node._health.report(node.state) if s.name == name)
+
+
+SUCCESS = TransitionCallbackReturn.SUCCESS
+
+
+def test_autostart_and_every_transition(ros_environment: dict[str, str]) -> None:
+    stand_in = StandIn()
+    with made(stand_in, autostart=True) as node:
+        until(lambda: node.state == "active")
+        warm_up = len(stand_in.priors)
+        feed(node, 1_000_000_000)
+        until(lambda: node._health.counts().get("frames answered") == 1)
+        assert node.trigger_deactivate() == SUCCESS
+        assert node.state == "inactive"
+        until(lambda: node.count_subscribers("/nemo/image") == 0)  # an idle node costs nothing
+        assert node.trigger_activate() == SUCCESS
+        feed(node, 2_000_000_000)
+        until(lambda: node._health.counts()["frames answered"] == 2)
+        assert stand_in.priors[warm_up:] == [None, None], "tracks do not outlive deactivation"
+        feed(node, 2_100_000_000)
+        until(lambda: node._health.counts()["frames answered"] == 3)
+        assert stand_in.priors[-1] is not None, "the model is warm, and so is the track"
+        assert node.trigger_deactivate() == SUCCESS
+        assert node.trigger_cleanup() == SUCCESS
+        assert node.state == "unconfigured"
+        assert node.trigger_configure() == SUCCESS
+        assert node.trigger_activate() == SUCCESS
+        feed(node, 3_000_000_000)
+        until(lambda: node._health.counts()["frames answered"] == 4)
+
+
+def test_missing_model_is_told_and_can_be_tried_again(ros_environment: dict[str, str]) -> None:
+    stand_in, there = StandIn(), []
+
+    def loader(model: str, threads: int, providers: Any) -> dict[str, StandIn]:
+        if not there:
+            raise NemoError(f"{model}/card.json: no such file")
+        return {"car": stand_in}
+
+    with made(stand_in, autostart=True, loader=loader, model="/nowhere") as node:
+        until(lambda: status(node, "pose").level == 2)
+        assert "/nowhere/card.json: no such file" in status(node, "pose").message
+        assert node.state == "unconfigured"
+        there.append(True)
+        assert node.trigger_configure() == SUCCESS
+        assert node.trigger_activate() == SUCCESS
+        assert status(node, "pose").level == 0
+
+
+def test_waits_for_a_manager_without_autostart(ros_environment: dict[str, str]) -> None:
+    with made(StandIn()) as node:
+        time.sleep(0.3)
+        assert node.state == "unconfigured"
+        assert status(node, "pose").level == 1
+
+
+def test_slow_model_drops_frames_and_never_lags(ros_environment: dict[str, str]) -> None:
+    stand_in = StandIn(delay_s=0.2)
+    with made(stand_in, autostart=True) as node:
+        until(lambda: node.state == "active")
+        for index in range(1, 21):
+            feed(node, index * 10_000_000)
+            time.sleep(0.01)
+        assert node._worker is not None
+        assert node._worker.drain(5.0)
+        counts = node._health.counts()
+        assert counts["frames answered"] + counts["frames dropped (worker busy)"] == 20
+        assert counts["frames dropped (worker busy)"] >= 10
+        p99 = float(status(node, "pose").values["latency p99 (ms)"])
+        assert p99 < 600.0, "at most one frame waits while another is worked on"
+
+
+def test_refused_parameters_say_why(ros_environment: dict[str, str]) -> None:
+    with made(StandIn()) as node:
+        cases = {
+            "class_map": (["car"], "detector_class=category"),
+            "tracker.min_iou": (2.0, "tracker.min_iou"),
+            "join_buffer": (0, "join_buffer"),
+            "model": ("/other", "read-only"),
+            "min_score": ("high", "wrong parameter type"),
+        }
+        for name, (value, reason) in cases.items():
+            before = node.get_parameter(name).value
+            (result,) = node.set_parameters([Parameter(name, value=value)])
+            assert not result.successful, name
+            assert reason in result.reason.lower() or reason in result.reason, result.reason
+            assert node.get_parameter(name).value == before
+        (result,) = node.set_parameters([Parameter("tracker.cold_every", value=3)])
+        assert result.successful
+        assert node._settings.tracker.cold_every == 3
+        (result,) = node.set_parameters([Parameter("class_map", value=["2=car"])])
+        assert result.successful
+        assert node._settings.pipeline.class_map == {"2": "car"}
+
+
+def test_change_applies_to_the_next_frame(ros_environment: dict[str, str]) -> None:
+    stand_in = StandIn()
+    with made(stand_in, autostart=True) as node:
+        until(lambda: node.state == "active")
+        feed(node, 1_000_000_000)
+        until(lambda: node._health.counts().get("frames answered") == 1)
+        assert "track car-1" in {s.name for s in node._health.report("active")}
+        node.set_parameters([Parameter("min_score", value=0.95)])
+        feed(node, 1_100_000_000)
+        until(lambda: node._health.counts()["frames answered"] == 2)
+        assert "track car-1" not in {s.name for s in node._health.report("active")}
+
+
+def test_clock_that_jumps_back_clears_the_tracks(ros_environment: dict[str, str]) -> None:
+    stand_in = StandIn()
+    with made(stand_in, autostart=True, use_sim_time=True) as node:
+        until(lambda: node.state == "active")
+        clock = RclpyMessages().type("rosgraph_msgs/msg/Clock")
+        time_of = RclpyMessages().type("builtin_interfaces/msg/Time")
+        publisher = node.create_publisher(clock, "/clock", 10)
+        until(lambda: publisher.get_subscription_count() > 0)
+
+        def tick(seconds: int) -> None:
+            until(
+                lambda: (
+                    publisher.publish(clock(clock=time_of(sec=seconds))) is None
+                    and node.get_clock().now().nanoseconds == seconds * 10**9
+                )
+            )
+
+        tick(100)
+        feed(node, 100_000_000_000)
+        until(lambda: node._health.counts().get("frames answered") == 1)
+        feed(node, 100_100_000_000)
+        until(lambda: node._health.counts()["frames answered"] == 2)
+        assert stand_in.priors[-1] is not None
+        tick(99)  # less than reset_jump_s, so only the clock tells
+        until(lambda: node._health.counts().get("clock jumps", 0) >= 1)
+        feed(node, 99_500_000_000)
+        until(lambda: node._health.counts()["frames answered"] == 3)
+        assert stand_in.priors[-1] is None, "found anew"
+
+
+def test_pose_yaml_is_the_reference(repository: Any) -> None:
+    """config/pose.yaml names every parameter with its default, and nothing else."""
+    loaded = yaml.safe_load((repository / "config" / "pose.yaml").read_text())
+    given = dict(loaded["/**"]["ros__parameters"])
+    for name, value in given.pop("tracker").items():
+        given[parameters.TRACKER + name] = value
+    assert given == {name: spec.default for name, spec in parameters.SPECS.items()}
+
+
+@pytest.mark.parametrize("name", list(parameters.SPECS))
+def test_every_parameter_is_described(name: str) -> None:
+    descriptor = parameters.SPECS[name].descriptor()
+    assert len(descriptor.description) > 10
+    if isinstance(parameters.SPECS[name].default, float):
+        assert descriptor.floating_point_range, "a number has a range"
