@@ -34,12 +34,13 @@ def _rasterize(points, faces, fx, fy, cx, cy, width, height, face, bary, depth):
         ub, vb = fx * points[b, 0] / zb + cx, fy * points[b, 1] / zb + cy
         uc, vc = fx * points[c, 0] / zc + cx, fy * points[c, 1] / zc + cy
         area = (ub - ua) * (vc - va) - (uc - ua) * (vb - va)
-        if abs(area) < 1e-12:
+        if not 1e-12 <= abs(area) < np.inf:  # also where a coordinate is NaN
             continue
-        j0 = max(int(np.ceil(min(ua, ub, uc))), 0)
-        j1 = min(int(np.floor(max(ua, ub, uc))), width - 1)
-        i0 = max(int(np.ceil(min(va, vb, vc))), 0)
-        i1 = min(int(np.floor(max(va, vb, vc))), height - 1)
+        # clamped as floats: an integer cannot hold every float, and numba does not check
+        j0 = int(max(np.ceil(min(ua, ub, uc)), 0.0))
+        j1 = int(min(np.floor(max(ua, ub, uc)), width - 1.0))
+        i0 = int(max(np.ceil(min(va, vb, vc)), 0.0))
+        i1 = int(min(np.floor(max(va, vb, vc)), height - 1.0))
         for i in range(i0, i1 + 1):
             for j in range(j0, j1 + 1):
                 wa = ((ub - j) * (vc - i) - (uc - j) * (vb - i)) / area
@@ -91,9 +92,9 @@ def _visible(points, fx, fy, cx, cy, depth, slack, visible, uv):  # type: ignore
             continue
         u, v = fx * points[k, 0] / z + cx, fy * points[k, 1] / z + cy
         uv[k, 0], uv[k, 1] = u, v
-        i, j = int(np.floor(v + 0.5)), int(np.floor(u + 0.5))
-        if i < 0 or j < 0 or i >= height or j >= width:
+        if not (-0.5 <= u < width - 0.5 and -0.5 <= v < height - 0.5):
             continue
+        i, j = int(np.floor(v + 0.5)), int(np.floor(u + 0.5))
         nearest = 0.0
         for di in range(-1, 2):
             for dj in range(-1, 2):
