@@ -79,6 +79,10 @@ class Problem:
     kind: str
     text: str
 
+    def __str__(self) -> str:
+        named = self.text.startswith(f"{self.kind}:")
+        return self.text if named else f"{self.kind}: {self.text}"
+
 
 @dataclass
 class Tally:

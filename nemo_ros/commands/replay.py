@@ -123,7 +123,7 @@ def run(args: argparse.Namespace) -> int:
             scores=scores,
             start_ns=answers[0].stamp_ns if answers else 0,
             worst=gallery.pictures(),
-            problems=Counter(f"{p.kind}: {p.text}" for p in tally.problems),
+            problems=Counter(str(problem) for problem in tally.problems),
             losses=losses,
         )
         report.write(args.report, page)
@@ -247,7 +247,7 @@ def _print_summary(
         )
     if scores is not None:
         print(scoring.as_text(scores))
-    for text, count in Counter(f"{p.kind}: {p.text}" for p in tally.problems).most_common(5):
+    for text, count in Counter(str(problem) for problem in tally.problems).most_common(5):
         print(f"  {count} x {text}")
     for path in (args.json, args.report, args.overlay, args.output_bag):
         if path is not None:
