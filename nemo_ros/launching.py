@@ -2,7 +2,8 @@
 """Start the genuine launch file in a session of its own, and end all of it.
 
 With ROS 2 installed this is ``ros2 launch``; with the PyPI wheels, where the real launch is not to
-be had, play_launch runs the same file. The demo and the tests use it.
+be had, play_launch runs the same file, and where its libraries are missing, nemo_ros.plain_launch.
+The demo and the tests use it.
 
     with launched("pose.launch.py", {"image": "/camera/image"}, log_dir=folder):
         ...
@@ -97,26 +98,35 @@ def launch_command(
     arguments: Mapping[str, str],
     env: dict[str, str],
     log_dir: Path,
+    launcher: str = "auto",
 ) -> list[str]:
     """The command that runs a launch file of this package; may add to ``env``.
 
+    launcher: "auto" takes ros2 launch, else play_launch, else plain_launch; "plain" the last one.
+
     Raises:
-        LaunchError: when neither ros2 launch nor play_launch can run here.
+        LaunchError: when there is no such launch file.
     """
     given = [f"{name}:={value}" for name, value in arguments.items()]
-    if _sourced(env):
+    if _sourced(env) and launcher != "plain":
         return ["ros2", "launch", PACKAGE, launch_file, *given]
     path = share() / "launch" / launch_file
     if not path.is_file():
         raise LaunchError(f"{path}: no such file; call make setup")
+    plain = [sys.executable, "-m", "nemo_ros.plain_launch", str(path), *given]
     tool = _play_launch()
-    if tool is None:
-        raise LaunchError("neither ros2 launch nor play_launch is here; call make setup")
+    if launcher == "plain" or tool is None:
+        return plain
     libraries = [str(tool.parent.parent / "lib"), str(PREFIX / "lib")]
     libraries += [str(p) for p in sorted(Path(sysconfig.get_path("purelib")).glob("ros_*.libs"))]
-    libraries.append(str(_python_library(tool, log_dir)))
+    libraries += [str(p) for p in _python_library(tool, log_dir)]
     known = env.get("LD_LIBRARY_PATH", "").split(os.pathsep)
-    env["LD_LIBRARY_PATH"] = os.pathsep.join(dict.fromkeys([*libraries, *filter(None, known)]))
+    needs = {**env, "LD_LIBRARY_PATH": os.pathsep.join(dict.fromkeys([*libraries, *known]))}
+    if subprocess.run(
+        [str(tool), "--version"], env=needs, capture_output=True, check=False
+    ).returncode:
+        return plain
+    env["LD_LIBRARY_PATH"] = needs["LD_LIBRARY_PATH"].strip(os.pathsep)
     # Its embedded Python would re-execute it for these paths, and it cannot; they are set already.
     env[GUARD] = "1"
     options = ["--disable-all", "--on-startup-failure", "exit", "--log-dir", str(log_dir / "play")]
@@ -130,11 +140,12 @@ def launched(
     *,
     log_dir: Path,
     env: Mapping[str, str] | None = None,
+    launcher: str = "auto",
 ) -> Iterator[Launched]:
     """Run a launch file of this package until the block ends. Output goes to log_dir/launch.log."""
     log_dir.mkdir(parents=True, exist_ok=True)
     full = environment(env)
-    command = launch_command(launch_file, arguments or {}, full, log_dir)
+    command = launch_command(launch_file, arguments or {}, full, log_dir, launcher)
     shutil.rmtree(log_dir / "play", ignore_errors=True)
     with (log_dir / "launch.log").open("wb") as stream:
         process = subprocess.Popen(
@@ -162,15 +173,13 @@ def _play_launch() -> Path | None:
     return tool if tool.is_file() else None
 
 
-def _python_library(tool: Path, folder: Path) -> Path:
-    """Folder with the libpython that play_launch was linked with, or the nearest one here.
+def _python_library(tool: Path, folder: Path) -> list[Path]:
+    """Folder with the libpython that play_launch was linked with, or the nearest one; or nothing.
 
     It asks for the one of Ubuntu's Python 3.10 by name; what it uses of it is the same in 3.11.
     """
     wanted = _LIBPYTHON.search(tool.read_bytes())
-    if wanted is None:
-        return folder
-    minor = int(wanted[1])
+    minor = int(wanted[1]) if wanted else 0
     for number in (minor, minor + 1):
         for place in _library_folders(number):
             found = place / f"libpython3.{number}.so.1.0"
@@ -179,11 +188,8 @@ def _python_library(tool: Path, folder: Path) -> Path:
                 target.parent.mkdir(parents=True, exist_ok=True)
                 if not target.is_symlink():
                     target.symlink_to(found.resolve())
-                return target.parent
-    raise LaunchError(
-        f"play_launch needs libpython3.{minor}.so.1.0 or libpython3.{minor + 1}.so.1.0: "
-        f"sudo apt-get install libpython3.{minor + 1} (or libpython3.{minor})"
-    )
+                return [target.parent]
+    return []
 
 
 def _library_folders(minor: int) -> list[Path]:

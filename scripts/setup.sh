@@ -83,15 +83,21 @@ fi
 rm -f "$STAMP"
 
 if [ "$MODE" = wheels ]; then
-  say "interfaces (compiled once, about a minute; later taken from the cache)"
-  WHEEL=$("$VENV/bin/python" scripts/build_interfaces.py)
-  say "ROS 2 Jazzy wheels and runtime dependencies [$EXTRAS]"
-  pip_install -c "$CONSTRAINTS" ros-jazzy-rclpy ros-jazzy-rmw-fastrtps-cpp ros-jazzy-common-interfaces \
-    ros-jazzy-lifecycle-msgs "$WHEEL" -e ".[$EXTRAS]"
+  say "compiling interfaces beside the downloads (once, about a minute; later from the cache)"
+  "$PYTHON" scripts/build_interfaces.py > "$VENV/interfaces" &
+  BUILD=$!
+  trap 'kill "$BUILD" 2>/dev/null || true' EXIT
+  say "ROS 2 Jazzy wheels and dependencies [$EXTRAS]"
+  pip_install -c "$CONSTRAINTS" ros-jazzy-rclpy ros-jazzy-rmw-fastrtps-cpp \
+    ros-jazzy-common-interfaces ros-jazzy-lifecycle-msgs -e ".[$EXTRAS]"
   # Runs a genuine launch file where the real launch is not to be had. Without its dependencies:
   # they serve its plots.
   pip_install -c "$CONSTRAINTS" --no-deps play-launch ||
-    say "play-launch has no wheel for this machine: the built-in launcher is used instead"
+    say "play-launch has no wheel for this machine: nemo_ros.plain_launch is used instead"
+  wait "$BUILD" || fail "the interfaces could not be compiled (see above)"
+  trap - EXIT
+  # The version stays the same when the fields change, so pip has to be told.
+  pip_install --no-deps --force-reinstall "$(cat "$VENV/interfaces")"
 else
   "$VENV/bin/python" -c "import vision_msgs.msg" 2>/dev/null ||
     fail "vision_msgs is missing: sudo apt-get install ros-$ROS_DISTRO-vision-msgs"

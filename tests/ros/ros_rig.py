@@ -163,9 +163,11 @@ class Rig:
     # -- the node -----------------------------------------------------------------------------
 
     @contextmanager
-    def running(self, log_dir: Path, arguments: dict[str, str] | None = None) -> Iterator[Launched]:
+    def running(
+        self, log_dir: Path, arguments: dict[str, str] | None = None, launcher: str = "auto"
+    ) -> Iterator[Launched]:
         """Launch pose.launch.py and wait until it is active and every topic is connected."""
-        with launched("pose.launch.py", arguments, log_dir=log_dir) as launch:
+        with launched("pose.launch.py", arguments, log_dir=log_dir, launcher=launcher) as launch:
             try:
                 self.wait_connected(launch)
                 yield launch
