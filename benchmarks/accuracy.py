@@ -22,6 +22,7 @@ from typing import Any
 
 import numpy as np
 
+from nemo_model.bundle import read_card, write_card
 from nemo_model.commands import evaluate, occlude
 from nemo_model.datasets.common import DatasetError, read_image
 from nemo_model.datasets.occluded import folder_name
@@ -52,6 +53,9 @@ def main(argv: list[str] | None = None) -> int:
     args.out.mkdir(parents=True, exist_ok=True)
     (args.out / "accuracy.json").write_text(json.dumps(document, indent=1, allow_nan=False) + "\n")
     (args.out / "accuracy.md").write_text(text + "\n")
+    if args.write_card:
+        card = read_card(args.model)
+        write_card(args.model, card.model_copy(update={"metrics": card_metrics(document)}))
     print(text)
     return 0
 
@@ -71,6 +75,7 @@ def _arguments(argv: list[str] | None) -> argparse.Namespace:
     parser.add_argument("--seed", type=int, default=0)
     parser.add_argument("--threads", type=int, default=1)
     parser.add_argument("--out", type=Path, default=RESULTS)
+    parser.add_argument("--write-card", action="store_true", help="also into the model's card")
     return parser.parse_args(argv)
 
 
@@ -189,6 +194,22 @@ def _lead_car_figures(lines: list[tuple[bool, float, float]]) -> dict[str, Any]:
         "median_azimuth_off_180_deg": metrics.median(azimuths),
         "median_distance_error_m": metrics.median(gaps) if gaps else None,
     }
+
+
+def card_metrics(document: dict[str, Any]) -> dict[str, Any]:
+    """The figures of a model card: accuracy by occlusion level and protocol, and the score's."""
+    names = ("objects", "acc_pi_6", "acc_pi_18", "median_error_deg", "flip_rate", "confidence")
+    keys = ("source", "split", "limit", "seed")
+    found: dict[str, Any] = {key: document[key] for key in keys}
+    found["command"] = "benchmarks/accuracy.py"
+    for protocol, levels in document["photos"].items():
+        found[protocol] = {
+            level: {name: row[name] for name in names} for level, row in levels.items()
+        }
+    if "kitti" in document:
+        headline = document["kitti"]["robot"]["street"]["headline"]
+        found["street"] = headline
+    return found
 
 
 def markdown(document: dict[str, Any]) -> str:
