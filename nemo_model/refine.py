@@ -218,3 +218,31 @@ def climb(table, scene, box, R, t, freedom, schedule, work, result):  # type: ig
     total = score(table, scene, box, R, t, work, 0)
     _keep(result, total, R, t, work)
     result[EVALUATIONS] = used + 1
+
+
+@numba.njit(cache=True, fastmath=FAST)
+def climb_from(table, scene, box, rotations, translations, freedom, schedule, work, results):  # type: ignore[no-untyped-def]
+    """Climb from rotations (n, 3, 3) and translations (n, 3), filling results (n, RESULT)."""
+    R, t = np.empty((3, 3)), np.empty(3)
+    for k in range(len(results)):
+        R[:] = rotations[k]
+        t[:] = translations[k]
+        climb(table, scene, box, R, t, freedom, schedule, work, results[k])
+
+
+@numba.njit(cache=True, fastmath=FAST)
+def climb_on(table, scene, box, order, freedom, schedule, work, results):  # type: ignore[no-untyped-def]
+    """Climb on from the results in the rows `order`, keep what is better, return evaluations."""
+    R, t, longer = np.empty((3, 3)), np.empty(3), np.empty(RESULT)
+    used = 0
+    for k in order:
+        row = results[k]
+        for i in range(3):
+            for j in range(3):
+                R[i, j] = row[3 * i + j]
+            t[i] = row[TRANSLATION + i]
+        climb(table, scene, box, R, t, freedom, schedule, work, longer)
+        used += int(longer[EVALUATIONS])
+        if longer[TOTAL] > row[TOTAL]:
+            row[:] = longer
+    return used

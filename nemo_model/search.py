@@ -54,17 +54,30 @@ def lookup_table(features, patch_features, background, height, width, pad, trans
         last = min(first + 4, count)
         row[:] = zero
         r0, r1, r2, r3 = row[0], row[1], row[2], row[3]
-        q1, q2, q3 = min(first + 1, last - 1), min(first + 2, last - 1), min(first + 3, last - 1)
-        for k in range(channels):
-            f0, f1 = patch_features[first, k], patch_features[q1, k]
-            f2, f3 = patch_features[q2, k], patch_features[q3, k]
-            column = transposed[k]
+        f0, f1 = patch_features[first], patch_features[min(first + 1, last - 1)]
+        f2, f3 = patch_features[min(first + 2, last - 1)], patch_features[min(first + 3, last - 1)]
+        whole = channels - channels % 4
+        for k in range(0, whole, 4):  # blocks of 4 x 4 stay in registers
+            a0, a1, a2, a3 = f0[k], f0[k + 1], f0[k + 2], f0[k + 3]
+            b0, b1, b2, b3 = f1[k], f1[k + 1], f1[k + 2], f1[k + 3]
+            c0, c1, c2, c3 = f2[k], f2[k + 1], f2[k + 2], f2[k + 3]
+            d0, d1, d2, d3 = f3[k], f3[k + 1], f3[k + 2], f3[k + 3]
+            x0, x1, x2, x3 = (
+                transposed[k], transposed[k + 1], transposed[k + 2], transposed[k + 3],
+            )  # fmt: skip
             for cell in range(cells):
-                value = column[cell]
-                r0[cell] += f0 * value
-                r1[cell] += f1 * value
-                r2[cell] += f2 * value
-                r3[cell] += f3 * value
+                v0, v1, v2, v3 = x0[cell], x1[cell], x2[cell], x3[cell]
+                r0[cell] += a0 * v0 + a1 * v1 + a2 * v2 + a3 * v3
+                r1[cell] += b0 * v0 + b1 * v1 + b2 * v2 + b3 * v3
+                r2[cell] += c0 * v0 + c1 * v1 + c2 * v2 + c3 * v3
+                r3[cell] += d0 * v0 + d1 * v1 + d2 * v2 + d3 * v3
+        for k in range(whole, channels):
+            for cell in range(cells):
+                value = transposed[k, cell]
+                r0[cell] += f0[k] * value
+                r1[cell] += f1[k] * value
+                r2[cell] += f2[k] * value
+                r3[cell] += f3[k] * value
         for q in range(first, last):
             scores = row[q - first]
             for i in range(height):
@@ -72,6 +85,45 @@ def lookup_table(features, patch_features, background, height, width, pad, trans
                 for j in range(width):
                     gain = scores[i * width + j] - background[i * width + j]
                     out[q, base + j] = gain if gain > zero else zero
+
+
+@numba.njit(cache=True, fastmath=FAST)
+def _place(patches, seen, R, t, fx, fy, cx, cy, far, u, v, area):  # type: ignore[no-untyped-def]
+    """Fill cell coordinates u, v and projected areas (0: not visible) of all patches (Q,).
+
+    A small patch of area A and normal n at X, seen from eye, covers fx fy A n.(eye - X) / z^3
+    cells; the areas seen (Q,) of a mesh that is not convex are at right angles to the ray already.
+    """
+    r00, r01, r02 = np.float32(R[0, 0]), np.float32(R[0, 1]), np.float32(R[0, 2])
+    r10, r11, r12 = np.float32(R[1, 0]), np.float32(R[1, 1]), np.float32(R[1, 2])
+    r20, r21, r22 = np.float32(R[2, 0]), np.float32(R[2, 1]), np.float32(R[2, 2])
+    t0, t1, t2 = np.float32(t[0]), np.float32(t[1]), np.float32(t[2])
+    e0 = -(r00 * t0 + r10 * t1 + r20 * t2)  # the camera in the object frame
+    e1 = -(r01 * t0 + r11 * t1 + r21 * t2)
+    e2 = -(r02 * t0 + r12 * t1 + r22 * t2)
+    fx, fy, cx, cy = np.float32(fx), np.float32(fy), np.float32(cx), np.float32(cy)
+    zero, one, near = np.float32(0.0), np.float32(1.0), np.float32(NEAR)
+    low, right, bottom = np.float32(-far[0]), np.float32(far[1]), np.float32(far[2])
+    ff = fx * fy
+    centre, normal, convex = patches.centre, patches.normal, patches.convex
+    for q in range(centre.shape[1]):
+        x, y, z = centre[0, q], centre[1, q], centre[2, q]
+        zc = r20 * x + r21 * y + r22 * z + t2
+        inverse = one / max(zc, near)
+        u[q] = min(max(fx * (r00 * x + r01 * y + r02 * z + t0) * inverse + cx, low), right)
+        v[q] = min(max(fy * (r10 * x + r11 * y + r12 * z + t1) * inverse + cy, low), bottom)
+        area[q] = ff * inverse * inverse * (inverse if convex else one) if zc > near else zero
+    if convex:
+        for q in range(centre.shape[1]):
+            facing = (
+                normal[0, q] * (e0 - centre[0, q])
+                + normal[1, q] * (e1 - centre[1, q])
+                + normal[2, q] * (e2 - centre[2, q])
+            )
+            area[q] *= max(facing, zero)
+    else:
+        for q in range(centre.shape[1]):
+            area[q] *= seen[q]
 
 
 @numba.njit(cache=True, fastmath=FAST)
@@ -87,64 +139,41 @@ def scan(  # type: ignore[no-untyped-def]
     """
     stride = width + 2 * pad
     count = patches.centre.shape[1]
-    base = np.empty(count, dtype=np.int32)
-    area = np.empty(count, dtype=np.float32)
-    index = np.empty(count, dtype=np.int32)
-    offsets = np.empty(len(shifts), dtype=np.int32)
-    for s in range(len(shifts)):
-        offsets[s] = shifts[s, 1] * stride + shifts[s, 0]
-    t, moved, start = np.empty(3), np.empty(3), np.empty(3)
-    low, right, bottom = -float(pad // 2), width - 1.0 + pad // 2, height - 1.0 + pad // 2
+    size = table.shape[1]
+    flat = table.reshape(-1)
+    u, v = np.empty(count, dtype=np.float32), np.empty(count, dtype=np.float32)
+    area, shown = np.empty(count, dtype=np.float32), np.empty(count, dtype=np.float32)
+    place = np.empty(count, dtype=np.int32)
+    t, start = np.empty(3), np.empty(3)
+    border = pad // 2
+    far = (float(border), width - 1.0 + border, height - 1.0 + border)
+    half, zero = np.float32(pad + 0.5), np.float32(0.0)
     for g in range(len(rotations)):
         R = rotations[g]
         if fixed:
             start[:] = given
         else:
             fit(outline, R, rays, weights, start)
-        scores[g] = -1.0
+        best = np.float32(-1.0)
         for scale in scales:
             t[:] = start * scale
-            seen = 0
-            for q in range(count):
-                x = patches.centre[0, q]
-                y = patches.centre[1, q]
-                z = patches.centre[2, q]
-                xc = R[0, 0] * x + R[0, 1] * y + R[0, 2] * z + t[0]
-                yc = R[1, 0] * x + R[1, 1] * y + R[1, 2] * z + t[1]
-                zc = R[2, 0] * x + R[2, 1] * y + R[2, 2] * z + t[2]
-                if zc < NEAR:
-                    continue
-                if patches.convex:
-                    n0, n1, n2 = patches.normal[0, q], patches.normal[1, q], patches.normal[2, q]
-                    facing = (
-                        -(
-                            (R[0, 0] * n0 + R[0, 1] * n1 + R[0, 2] * n2) * xc
-                            + (R[1, 0] * n0 + R[1, 1] * n1 + R[1, 2] * n2) * yc
-                            + (R[2, 0] * n0 + R[2, 1] * n1 + R[2, 2] * n2) * zc
-                        )
-                        / zc
-                    )
-                else:
-                    facing = float(patches.seen[views[g], q])
-                if facing <= 0.0:
-                    continue
-                u = min(max(fx * xc / zc + cx, low), right)
-                v = min(max(fy * yc / zc + cy, low), bottom)
-                base[seen] = (math.floor(v + 0.5) + pad) * stride + (math.floor(u + 0.5) + pad)
-                area[seen] = fx * fy * facing / (zc * zc)
-                index[seen] = q
-                seen += 1
+            _place(patches, patches.seen[views[g]], R, t, fx, fy, cx, cy, far, u, v, area)
+            visible = 0
+            for q in range(count):  # u + half > 0: cutting off the fraction rounds to the nearest
+                place[visible] = q * size + int(v[q] + half) * stride + int(u[q] + half)
+                shown[visible] = area[q]
+                visible += area[q] > zero
             for s in range(len(shifts)):
-                offset = offsets[s]
-                score = np.float32(0.0)
-                for k in range(seen):
-                    score += area[k] * table[index[k], base[k] + offset]
-                if score > scores[g]:
-                    scores[g] = score
-                    moved[0] = t[0] + t[2] * shifts[s, 0] / fx
-                    moved[1] = t[1] + t[2] * shifts[s, 1] / fy
-                    moved[2] = t[2]
-                    translations[g, :] = moved
+                offset = np.int32(shifts[s, 1] * stride + shifts[s, 0])
+                score = zero
+                for k in range(visible):
+                    score += shown[k] * flat[place[k] + offset]
+                if score > best:
+                    best = score
+                    translations[g, 0] = t[0] + t[2] * shifts[s, 0] / fx
+                    translations[g, 1] = t[1] + t[2] * shifts[s, 1] / fy
+                    translations[g, 2] = t[2]
+        scores[g] = best
 
 
 @numba.njit(cache=True)

@@ -24,10 +24,13 @@ from nemo_model.refine import (
     TRANSLATION,
     Box,
     Schedule,
-    climb,
+    climb_from,
+    climb_on,
 )
 from nemo_model.search import lookup_table, peaks, scan
 from nemo_model.solver_model import Buffers, SolverConfig, SolverModel, buffers_of
+
+__all__ = ["Solution", "SolverConfig", "SolverModel", "solve_cold", "solve_warm"]
 
 Array = npt.NDArray[np.float64]
 
@@ -114,19 +117,15 @@ def solve_cold(
     freedom = 3 if fixed else 6
     first = _schedule(model, config.start_adam_steps, config.start_newton_steps)
     last = _schedule(model, config.final_adam_steps, config.final_newton_steps)
+    chosen = chosen[:found]
     results = np.zeros((found, RESULT))
-    for row, number in zip(results, chosen[:found], strict=True):
-        R, t = model.rotations[number].copy(), buffers.translations[number].copy()
-        climb(model.table, scene, box, R, t, freedom, first, buffers.work, row)
-    results = results[np.argsort(-results[:, TOTAL], kind="stable")]
-    final = np.zeros(RESULT)
+    climb_from(
+        model.table, scene, box, model.rotations[chosen], buffers.translations[chosen], freedom,
+        first, buffers.work, results,
+    )  # fmt: skip
     used = int(results[:, EVALUATIONS].sum())
-    for row in results[: config.finalists]:
-        R, t = _pose(row)
-        climb(model.table, scene, box, R, t, freedom, last, buffers.work, final)
-        used += int(final[EVALUATIONS])
-        if final[TOTAL] > row[TOTAL]:
-            row[:] = final
+    order = np.argsort(-results[:, TOTAL], kind="stable")[: config.finalists]
+    used += climb_on(model.table, scene, box, order, freedom, last, buffers.work, results)
     best = results[int(np.argmax(results[:, TOTAL]))]
     return _solution(model, scene, buffers, results, best, used)
 
@@ -153,13 +152,12 @@ def solve_warm(
     R_start = _rotation(R0)
     box = _box(model, box_map, K, reliable, off=fixed)
     schedule = _schedule(model, config.warm_adam_steps, config.warm_newton_steps)
-    starts = [R_start, R_start * np.array([-1.0, -1.0, 1.0])][: 2 if config.warm_twin else 1]
-    results = np.zeros((len(starts), RESULT))
-    for row, R in zip(results, starts, strict=True):
-        climb(
-            model.table, scene, box, R.copy(), t_start.copy(), 3 if fixed else 6, schedule,
-            buffers.work, row,
-        )  # fmt: skip
+    turns = np.array([[1.0, 1.0, 1.0], [-1.0, -1.0, 1.0]][: 2 if config.warm_twin else 1])
+    results = np.zeros((len(turns), RESULT))
+    climb_from(
+        model.table, scene, box, R_start * turns[:, None, :], np.repeat(t_start[None], 2, axis=0),
+        3 if fixed else 6, schedule, buffers.work, results,
+    )  # fmt: skip
     used = int(results[:, EVALUATIONS].sum())
     return _solution(model, scene, buffers, results, results[0], used)
 

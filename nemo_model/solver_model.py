@@ -8,7 +8,7 @@ from dataclasses import dataclass, field
 import numpy as np
 import numpy.typing as npt
 
-from nemo_model.mesh import Mesh
+from nemo_model.mesh import Mesh, mean_outline
 from nemo_model.objective import Workspace, workspace
 from nemo_model.patches import Patches, make_patches
 from nemo_model.search import rotation_grid
@@ -151,7 +151,7 @@ class SolverModel:
             features: (V, C) unit vertex features.
             clutter: (M, C) unit background features; M may be 0.
             outline: (P, 3) points whose projection's bounding box a detector gives; the mesh's
-                vertices when None.
+                own outermost vertices when None.
             config: the defaults when None.
 
         Raises:
@@ -161,7 +161,7 @@ class SolverModel:
         table = face_table(mesh, features)
         channels = table.features.shape[1]
         prototypes = np.ascontiguousarray(clutter, dtype=np.float32).reshape(-1, channels)
-        points = np.asarray(mesh.vertices if outline is None else outline, dtype=np.float32)
+        points = np.asarray(mean_outline([mesh]) if outline is None else outline, dtype=np.float32)
         if points.ndim != 2 or points.shape[1] != 3 or not len(points):
             raise ValueError(f"outline: shape {points.shape} must be (P, 3) with P > 0")
         if not (np.isfinite(prototypes).all() and np.isfinite(points).all()):
@@ -173,7 +173,7 @@ class SolverModel:
         return SolverModel(
             table=table,
             clutter=prototypes,
-            outline=np.ascontiguousarray(points.T),
+            outline=np.ascontiguousarray(np.unique(points, axis=0).T),
             patches=make_patches(table, config.patches, level),
             rotations=rotations,
             views=views,
