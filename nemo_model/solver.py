@@ -45,9 +45,10 @@ class Solution:
         R: (3, 3) R_cam_obj.
         t: (3,) of the object's origin in the camera frame.
         energy: E at the pose, in cells times cosine.
-        margin: energy minus the second mode's; 0 when there is no second mode. A warm start's can
-            be negative: the object is better explained turned round.
-        relative_margin: margin / the larger of the two energies, in [-1, 1].
+        margin: what was maximised (energy and box term) at the pose minus the same at the second
+            mode; 0 when there is no second mode. A warm start's can be negative: the object is
+            better explained turned round.
+        relative_margin: margin / the larger of the two energies, cut to [-1, 1].
         second_R, second_t, second_energy: the best mode further than `second_apart_deg` away; None,
             None, 0 when there is none.
         visible_fraction: cells that the object explains better than the background, of those that
@@ -127,6 +128,20 @@ def solve_cold(
     order = np.argsort(-results[:, TOTAL], kind="stable")[: config.finalists]
     used += climb_on(model.table, scene, box, order, freedom, last, buffers.work, results)
     best = results[int(np.argmax(results[:, TOTAL]))]
+    if config.starts > 1 and not _apart(model, results, best).any():
+        # all starts led to one mode: the margin needs another, be it a weak one
+        away = np.flatnonzero(_apart(model, model.rotations.reshape(-1, 9), best))
+        if len(away):
+            rival = away[int(np.argmax(buffers.scores[away]))]
+            both = np.zeros((2, RESULT))
+            for row, schedule in zip(both, (_schedule(model, 0, 0), first), strict=True):
+                climb_from(
+                    model.table, scene, box, model.rotations[[rival]],
+                    buffers.translations[[rival]], freedom, schedule, buffers.work, row[None],
+                )  # fmt: skip
+            used += int(both[:, EVALUATIONS].sum())
+            results = np.concatenate([best[None], both])
+            best = results[0]
     return _solution(model, scene, buffers, results, best, used)
 
 
@@ -234,6 +249,12 @@ def _rotation(values: npt.ArrayLike) -> Array:
     return R
 
 
+def _apart(model: SolverModel, rows: Array, best: Array) -> npt.NDArray[np.bool_]:
+    """Return (n,): which rotations of rows (n, >= 9) are another mode than that of best (>= 9,)."""
+    cosine = 0.5 * (rows[:, :TRANSLATION] @ best[:TRANSLATION] - 1.0)
+    return np.asarray(cosine < math.cos(math.radians(model.config.second_apart_deg)))
+
+
 def _pose(row: Array) -> tuple[Array, Array]:
     return row[:TRANSLATION].reshape(3, 3).copy(), row[TRANSLATION : TRANSLATION + 3].copy()
 
@@ -243,24 +264,20 @@ def _solution(
 ) -> Solution:
     """Report the pose in the row `best` of results, and the second mode among the others."""
     R, t = _pose(best)
-    limit = math.cos(math.radians(model.config.second_apart_deg))
-    second: Array | None = None
-    for row in results:
-        cosine = 0.5 * (float(row[:TRANSLATION] @ best[:TRANSLATION]) - 1.0)
-        if cosine < limit and (second is None or row[ENERGY] > second[ENERGY]):
-            second = row
+    others = results[_apart(model, results, best)]
+    second = others[int(np.argmax(others[:, TOTAL]))] if len(others) else None
     work = buffers.work
     evaluate(model.table, scene, R, t, work, 2)
     energy, covered, explained = (float(value) for value in work.sums)
     second_energy = 0.0 if second is None else float(second[ENERGY])
-    margin = 0.0 if second is None else energy - second_energy
+    margin = 0.0 if second is None else float(best[TOTAL] - second[TOTAL])
     second_pose = (None, None) if second is None else _pose(second)
     return Solution(
         R=R,
         t=t,
         energy=energy,
         margin=margin,
-        relative_margin=margin / max(energy, second_energy, 1e-9),
+        relative_margin=min(max(margin / max(energy, second_energy, 1e-9), -1.0), 1.0),
         second_R=second_pose[0],
         second_t=second_pose[1],
         second_energy=second_energy,
