@@ -11,6 +11,7 @@ from __future__ import annotations
 import time
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
+from functools import partial
 from typing import Any
 
 import rclpy
@@ -192,11 +193,7 @@ class PoseNode(LifecycleNode):
                 qos,
                 qos_overriding_options=QoSOverridingOptions.with_default_policies(),
                 event_callbacks=SubscriptionEventCallbacks(
-                    incompatible_qos=lambda event, topic=topic: self._problem(
-                        "qos",
-                        f"a publisher of {topic} offers a QoS that was not asked for "
-                        f"(policy {event.last_policy_kind}); nothing is received from it",
-                    )
+                    incompatible_qos=partial(self._on_incompatible_qos, topic)
                 ),
             )
             self._subscriptions_made.append(subscription)
@@ -242,6 +239,13 @@ class PoseNode(LifecycleNode):
         self._camera_info = message
         lens = "no distortion" if distortion is None else distortion.model
         self._health.calibrated(f"{camera.width} x {camera.height}, {lens}")
+
+    def _on_incompatible_qos(self, topic: str, event: Any) -> None:
+        self._problem(
+            "qos",
+            f"a publisher of {topic} offers a QoS that was not asked for "
+            f"(policy {event.last_policy_kind}); nothing is received from it",
+        )
 
     def _hand_over(self, pair: Pair[Arrived, Any] | None) -> None:
         if pair is None or self._worker is None:
@@ -362,7 +366,7 @@ def _track_facts(outcome: Outcome) -> list[TrackFacts]:
 
 def main(args: Sequence[str] | None = None) -> int:
     """Entry point of the executable ``pose_node``."""
-    rclpy.init(args=args)
+    rclpy.init(args=None if args is None else list(args))
     node = PoseNode()
     try:
         rclpy.spin(node)

@@ -136,7 +136,8 @@ def compile_packages(work: Path, log: Path) -> tuple[Path, Path]:
     venv, prefix = work / "venv", work / "install"
     run([sys.executable, "-m", "venv", str(venv)], env, log)
     python = venv / "bin" / "python"
-    run([str(python), "-m", "pip", "install", "-q", "--no-compile", "-r", str(REQUIREMENTS)], env, log)
+    pip = [str(python), "-m", "pip", "install", "-q", "--no-compile"]
+    run([*pip, "-r", str(REQUIREMENTS)], env, log)
     env["PATH"] = f"{venv / 'bin'}{os.pathsep}{env.get('PATH', '')}"
     env["AMENT_PREFIX_PATH"] = env["CMAKE_PREFIX_PATH"] = str(venv)
     fix = work / "fix.cmake"

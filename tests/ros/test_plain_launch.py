@@ -24,7 +24,10 @@ ARGUMENTS = {
 
 
 @pytest.fixture
-def launch_file(repository: Path) -> Path:
+def launch_file(repository: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
+    """The launch file, in an environment without a DDS profile (other tests set one)."""
+    for kind in ("FASTDDS", "FASTRTPS"):
+        monkeypatch.delenv(f"{kind}_DEFAULT_PROFILES_FILE", raising=False)
     return repository / "launch" / "pose.launch.py"
 
 
