@@ -83,8 +83,11 @@ def _isolate() -> None:
         "ROS_DOMAIN_ID": str(random.SystemRandom().randint(1, 100)),
         "ROS_AUTOMATIC_DISCOVERY_RANGE": "LOCALHOST",
         "FASTDDS_DEFAULT_PROFILES_FILE": str(ROOT / "config" / "fastdds.xml"),
+        "FASTRTPS_DEFAULT_PROFILES_FILE": str(ROOT / "config" / "fastdds.xml"),  # Humble's name
         "OMP_NUM_THREADS": "1",
     }
+    if os.environ.get("ROS_DISTRO") == "humble":  # does not know the discovery range yet
+        defaults["ROS_LOCALHOST_ONLY"] = "1"
     for name, value in defaults.items():
         os.environ.setdefault(name, value)
 
@@ -123,7 +126,7 @@ def run(args: argparse.Namespace) -> int:
 
 def _play(bag: Bag, topics: Topics, args: argparse.Namespace) -> demo_outputs.Live:
     """The live part: launch the node, play the bag into it, stop the node."""
-    # rclpy reads the environment when it is imported, and the wheels' start-up runs Python anew
+    # imported here, so that --help and errors about files need no ROS
     from nemo_ros.bag_player import BagPlayer
     from nemo_ros.launching import launched
 
@@ -137,9 +140,8 @@ def _play(bag: Bag, topics: Topics, args: argparse.Namespace) -> demo_outputs.Li
         arguments["model"] = str(args.model.resolve())
     frames = bag.topics[topics.image].count
     with launched("pose.launch.py", arguments, log_dir=(args.out / "log").resolve()) as launch:
-        print(
-            "launched:", " ".join(Path(word).name for word in launch.command[:2]), "pose.launch.py"
-        )
+        words = " ".join(Path(word).name for word in launch.command[:2])
+        print(f"{words} pose.launch.py, ROS_DOMAIN_ID={os.environ['ROS_DOMAIN_ID']}")
         with BagPlayer(bag, topics) as player:
             print("waiting for the node (the first start compiles the solver) ...", flush=True)
             waited = time.monotonic()

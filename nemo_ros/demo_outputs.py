@@ -7,6 +7,7 @@ import csv
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 import cv2
 import numpy as np
@@ -16,7 +17,6 @@ from nemo_model.errors import NemoError
 from nemo_model.tracker import Tracker
 from nemo_ros import replay as replaying
 from nemo_ros import report, scoring
-from nemo_ros.bag_player import LiveAnswer
 from nemo_ros.bags import Bag
 from nemo_ros.gallery import Gallery
 from nemo_ros.movie import Movie
@@ -26,11 +26,13 @@ from nemo_ros.scoring import Answer, Match
 from nemo_ros.settings import default_model
 from nemo_ros.timing import Timing
 
+if TYPE_CHECKING:
+    from nemo_ros.bag_player import LiveAnswer
+
 Image = NDArray[np.uint8]
 
 FILMS = ("demo.mp4", "demo.webp")
 """Both, since neither opens everywhere: a player takes the first, a browser the second."""
-SMALL_WIDTH = 640
 
 
 @dataclass(frozen=True)

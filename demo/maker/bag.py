@@ -29,7 +29,7 @@ TRUTH_TOPIC = "/ground_truth/poses"
 FRAME_ID = "camera_optical_frame"
 CATEGORY = "car"
 
-NOISE = 1.6
+NOISE = 1.2
 """Sensor noise, standard deviation in grey levels."""
 JITTER = 0.012
 """Standard deviation of each side of a box, share of the box's size; half of it drifts slowly."""

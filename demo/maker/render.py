@@ -21,7 +21,7 @@ class Quality:
     """Render settings: share of the full resolution, samples per pixel, threads."""
 
     percent: int = 100
-    samples: int = 3
+    samples: int = 2
     threads: int = 1
 
 
