@@ -5,13 +5,14 @@ from __future__ import annotations
 
 import hashlib
 import json
+import zipfile
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
+from typing import Any, Literal
 
 import numpy as np
 import numpy.typing as npt
-from pydantic import BaseModel, ConfigDict, Field, ValidationError
+from pydantic import BaseModel, ConfigDict, Field, ValidationError, model_validator
 
 from nemo_model.errors import NemoError
 from nemo_model.mesh import Mesh
@@ -19,6 +20,8 @@ from nemo_model.mesh import Mesh
 CARD = "card.json"
 BACKBONE = "backbone.onnx"
 NEURAL_MESH = "neural_mesh.npz"
+UNIT = 1e-2
+"""How far from 1 the length of a stored feature may be."""
 
 
 class BundleError(NemoError):
@@ -40,7 +43,7 @@ class SizePrior(BaseModel):
 class Calibration(BaseModel):
     """What turns the solver's numbers into probabilities: see confidence.py and covariance.py."""
 
-    model_config = ConfigDict(frozen=True, extra="forbid")
+    model_config = ConfigDict(frozen=True, extra="forbid", allow_inf_nan=False)
 
     intercept: float
     weights: dict[str, float]
@@ -51,6 +54,14 @@ class Calibration(BaseModel):
     )
     data: str = Field(description="what it was fitted on")
 
+    @model_validator(mode="after")
+    def _consistent(self) -> Calibration:
+        if not set(self.weights) == set(self.means) == set(self.deviations):
+            raise ValueError("weights, means and deviations must name the same statistics")
+        if any(value <= 0.0 for value in self.deviations.values()):
+            raise ValueError("deviations must be positive")
+        return self
+
 
 class Card(BaseModel):
     """The model card: everything about a bundle that is not a weight."""
@@ -59,7 +70,7 @@ class Card(BaseModel):
 
     name: str
     category: str
-    format: int = 1
+    format: Literal[1] = 1
     width: int = Field(multiple_of=32, description="crop width, pixels")
     height: int = Field(multiple_of=32, description="crop height, pixels")
     features: int = Field(gt=0, description="channels of the feature map")
@@ -138,7 +149,7 @@ class Bundle:
                 features = np.ascontiguousarray(data["features"], dtype=np.float32)
                 clutter = np.ascontiguousarray(data["clutter"], dtype=np.float32)
                 outline = np.asarray(data["outline"], dtype=np.float64)
-        except (OSError, KeyError, ValueError) as error:
+        except (OSError, EOFError, KeyError, ValueError, zipfile.BadZipFile) as error:
             raise BundleError(f"{folder / NEURAL_MESH}: cannot be read ({error})") from error
         bundle = Bundle(folder, card, mesh, features, clutter, outline)
         _check_shapes(bundle)
@@ -155,7 +166,9 @@ def read_card(folder: Path) -> Card:
     if not path.is_file():
         raise BundleError(f"{path}: no such file; --model needs the folder of a bundle")
     try:
-        return Card.model_validate_json(path.read_text())
+        return Card.model_validate_json(path.read_text(encoding="utf-8"))
+    except (OSError, UnicodeDecodeError) as error:
+        raise BundleError(f"{path}: cannot be read ({error})") from error
     except ValidationError as error:
         first = error.errors()[0]
         field = ".".join(str(part) for part in first["loc"]) or "the file"
@@ -220,3 +233,6 @@ def _check_shapes(bundle: Bundle) -> None:
     for name in ("features", "clutter", "outline"):
         if not np.isfinite(getattr(bundle, name)).all():
             raise BundleError(f"{path}: {name} hold NaN or infinite values")
+    for name in ("features", "clutter"):
+        if np.abs(np.linalg.norm(getattr(bundle, name), axis=1) - 1.0).max() > UNIT:
+            raise BundleError(f"{path}: {name} are not of unit length")

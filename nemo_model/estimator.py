@@ -16,9 +16,9 @@ from pathlib import Path
 import numpy as np
 import numpy.typing as npt
 
-from nemo_model.bundle import Bundle
+from nemo_model.bundle import CARD, Bundle, BundleError
 from nemo_model.camera import FIRST_CELL, STRIDE, Camera, CropCamera, crop_camera
-from nemo_model.confidence import probability, statistics
+from nemo_model.confidence import STATISTICS, probability, statistics
 from nemo_model.covariance import pose_covariance
 from nemo_model.errors import NemoError
 from nemo_model.features import FeatureExtractor
@@ -109,6 +109,7 @@ class Estimator:
         size_m: npt.ArrayLike | None = None,
         config: SolverConfig | None = None,
     ) -> None:
+        _check_fit(bundle, extractor)
         self.bundle, self.extractor = bundle, extractor
         self.metres_per_unit = bundle.metres_per_unit
         self.size_sigma = bundle.card.size.sigma
@@ -171,7 +172,7 @@ class Estimator:
             given: centre and distance, for the paper's protocol with 3 degrees of freedom.
 
         Raises:
-            NemoError: for a wrong image, an uncalibrated camera, a bad box or a bad prior.
+            NemoError: for a wrong image, an uncalibrated camera, a bad box, prior or given.
         """
         start = time.perf_counter()
         camera = Camera(np.asarray(K, dtype=np.float64), *_image_size(image))
@@ -210,6 +211,8 @@ class Estimator:
         if prior is None:
             return solve_cold(self.solver, features, K, box_map, given_t, reliable)
         T = crop.R_crop_cam @ _checked_prior(prior)[:3]
+        if T[2, 3] <= 0.0:
+            raise NemoError("prior: the object is behind a camera that looks at the box")
         t = T[:, 3] / self.metres_per_unit
         return solve_warm(self.solver, features, K, T[:, :3], t, box_map, given_t, reliable)
 
@@ -249,6 +252,22 @@ def _image_size(image: npt.NDArray[np.uint8]) -> tuple[int, int]:
     return image.shape[1], image.shape[0]
 
 
+def _check_fit(bundle: Bundle, extractor: FeatureExtractor) -> None:
+    """Refuse a backbone or a calibration that belongs to another model or version."""
+    if extractor.channels not in (None, bundle.card.features):
+        raise BundleError(
+            f"{bundle.onnx_path}: gives {extractor.channels} channels, the card says "
+            f"{bundle.card.features}"
+        )
+    calibration = bundle.card.calibration
+    unknown = set(calibration.weights) - set(STATISTICS) if calibration else None
+    if unknown:
+        raise BundleError(
+            f"{bundle.folder / CARD}: calibration.weights: {', '.join(sorted(unknown))} not known "
+            "to this version; calibrate again"
+        )
+
+
 def _known_size(size_m: npt.ArrayLike) -> Array:
     size = np.asarray(size_m, dtype=np.float64)
     if size.shape != (3,) or not np.isfinite(size).all() or (size <= 0).any():
@@ -260,11 +279,19 @@ def _checked_prior(prior: Array) -> Array:
     T = np.asarray(prior, dtype=np.float64)
     if T.shape != (4, 4) or not np.isfinite(T).all() or T[2, 3] <= 0.0:
         raise NemoError("prior: T_cam_obj must be a finite (4, 4) with the object in front")
+    R = T[:3, :3]
+    if np.abs(R @ R.T - np.eye(3)).max() > 1e-3 or np.linalg.det(R) < 0.0:
+        raise NemoError("prior: T_cam_obj holds no rotation (orthonormal, without reflection)")
     return T
 
 
 def _given_translation(given: Given, camera: Camera, crop: CropCamera) -> Array:
-    ray = camera.ray(float(given.centre[0]), float(given.centre[1]))
+    centre = np.asarray(given.centre, dtype=np.float64)
+    if centre.shape != (2,) or not np.isfinite(centre).all():
+        raise NemoError(f"given: centre {centre.tolist()} must be two finite pixels")
+    if not 0.0 < given.distance < np.inf:
+        raise NemoError(f"given: distance {given.distance} must be positive")
+    ray = camera.ray(float(centre[0]), float(centre[1]))
     return crop.R_crop_cam @ (ray / ray[2] * given.distance)
 
 

@@ -30,6 +30,7 @@ class FeatureExtractor:
     Attributes:
         provider: the provider that is active, not the one that was asked for (onnxruntime falls
             back silently).
+        channels: C, or None when the file leaves it open.
 
     Raises:
         NemoError: when the file is not a model that onnxruntime can run, or is of another shape.
@@ -54,6 +55,8 @@ class FeatureExtractor:
         if len(inputs) != 1 or inputs[0].type != "tensor(uint8)" or len(outputs) != 1:
             raise NemoError(f"{onnx_path}: is no backbone of nemo export (one uint8 image input)")
         self._input = inputs[0].name
+        last = outputs[0].shape[-1] if outputs[0].shape else None
+        self.channels = last if isinstance(last, int) else None
 
     def __call__(self, crops: npt.NDArray[np.uint8]) -> npt.NDArray[np.float32]:
         """Return unit features (B, H/8, W/8, C) of crops (B, H, W, 3) RGB.
@@ -64,7 +67,7 @@ class FeatureExtractor:
         """
         if crops.ndim != 4 or crops.shape[3] != 3 or crops.dtype != np.uint8:
             raise NemoError(f"features: crops {crops.shape} {crops.dtype}, need uint8 (B, H, W, 3)")
-        if crops.shape[1] % (4 * STRIDE) or crops.shape[2] % (4 * STRIDE):
+        if any(side % (4 * STRIDE) or not side for side in crops.shape[1:3]):
             raise NemoError(f"features: crop {crops.shape[1:3]} must be multiples of {4 * STRIDE}")
         result = self._session.run(None, {self._input: np.ascontiguousarray(crops)})[0]
         return np.asarray(result, dtype=np.float32)
