@@ -122,6 +122,13 @@ def test_ground_truth_is_scored(tmp_path, bag, double, capsys):
     assert f"found {COUNT} of {COUNT} objects (100 %)" in printed
 
 
+def test_what_a_limit_leaves_out_is_not_missed(tmp_path, bag, double):
+    options = ("--limit", "5", "--ground-truth", "/ground_truth")
+    run(bag, "--json", tmp_path / "out.json", *options)
+    summary = result(tmp_path / "out.json")["scores"]["summary"]
+    assert (summary["truth_objects"], summary["recall"]) == (5, 1.0)
+
+
 def test_the_page_is_self_contained_and_shows_everything(tmp_path, bag, double):
     page = tmp_path / "report.html"
     run(bag, "--report", page, "--ground-truth", "/ground_truth")

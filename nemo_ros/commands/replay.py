@@ -96,6 +96,8 @@ def run(args: argparse.Namespace) -> int:
             sinks.add(record)
             if gallery is not None:
                 gallery.add(record, start)
+    if args.limit and answers:  # what comes after was not asked for, so it is not missed
+        truth = {stamp: t for stamp, t in truth.items() if stamp <= answers[-1].stamp_ns}
     scores = scoring.score(answers, truth) if topics.ground_truth else None
     losses = bag.loss.words()
     if args.json is not None:
