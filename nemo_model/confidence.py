@@ -67,7 +67,7 @@ def fit(rows: Sequence[Mapping[str, float]], right: Sequence[bool], data: str) -
         ValueError: when all or none are right: there is nothing to tell apart.
     """
     y = np.asarray(right, dtype=np.float64)
-    if len(rows) != len(y) or not 0.0 < float(y.mean()) < 1.0:
+    if not len(y) or len(rows) != len(y) or not 0.0 < float(y.mean()) < 1.0:
         raise ValueError("calibration: needs estimates that are right and ones that are wrong")
     x = np.array([[row[name] for name in STATISTICS] for row in rows])
     mean, deviation = x.mean(axis=0), np.maximum(x.std(axis=0), 1e-9)
