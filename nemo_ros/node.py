@@ -113,6 +113,7 @@ class PoseNode(LifecycleNode):
             estimators = self._loader(
                 model, values["threads"], [p for p in values["providers"] if p]
             )
+            self.get_logger().info(f"model {model} is loaded, now warmed up (once: compiled)")
             warm_up(estimators)
             tracker = Tracker(estimators, self._settings.tracker)
         except Exception as error:
@@ -126,7 +127,7 @@ class PoseNode(LifecycleNode):
         self._make_outputs(values["publish_tf"])
         self._worker = Worker(self._work, self._failed)
         self.get_logger().info(
-            f"model {model}: {', '.join(estimators)}, ready in {time.monotonic() - begin:.1f} s"
+            f"{', '.join(estimators)}: ready in {time.monotonic() - begin:.1f} s"
         )
         return super().on_configure(state)
 

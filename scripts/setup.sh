@@ -119,4 +119,11 @@ import cv2, numba, numpy, onnxruntime  # noqa: E401, F401
 print("make setup: rclpy, vision_msgs, onnxruntime", onnxruntime.__version__, "numpy", numpy.__version__)
 PY
 printf '%s\n%s\n' "$HASH" "$EXTRAS" > "$STAMP"
+
+if [ -f models/car/card.json ]; then
+  say "compiling the solver (once, half a minute), so that no node has to when it starts"
+  "$VENV/bin/python" -c "
+from nemo_ros.pipeline import load_estimators, warm_up
+warm_up(load_estimators('models/car'))" || say "models/car does not run yet (see above)"
+fi
 say "done: source $VENV/bin/activate, or make demo"

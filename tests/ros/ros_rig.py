@@ -26,7 +26,7 @@ from nemo_ros.messages import RclpyMessages
 T = TypeVar("T")
 FRAME = "camera_optical"
 BEST_EFFORT = QoSProfile(depth=1, reliability=ReliabilityPolicy.BEST_EFFORT)
-START_S = 90.0  # a cold machine compiles the solver first
+START_S = 240.0  # a busy machine may have to compile the solver first
 ACTIVE = "pose_node]: active"
 
 
