@@ -45,8 +45,10 @@ QUIET_S = 5.0
 
 BANDS = ((0.0, 0.1), (0.1, 0.4), (0.4, 1.0))
 """Hidden shares that are scored apart."""
-MIN_ANSWERED = 0.5
-"""Sanity: share of the frames that must be answered (a slow machine drops some)."""
+MIN_ANSWERED = 0.2
+"""Sanity: share of the frames that must be answered (a busy machine drops some)."""
+KEPT_UP = 0.95
+"""Below this share of answered frames the user is told that the machine did not keep up."""
 MIN_ACC_30 = 0.75
 """Sanity: share of the poses that must be within 30 degrees of the truth."""
 
@@ -67,8 +69,11 @@ def main(argv: Sequence[str] | None = None) -> int:
     parser.add_argument("--out", type=Path, default=ROOT / "build" / "demo", help="results")
     parser.add_argument("--bag", type=Path, default=RECORDING, help="recording to play")
     parser.add_argument("--model", type=Path, help="model bundle (models/car)")
+    parser.add_argument("--rate", type=float, default=1.0, help="speed of playing (%(default)s)")
     parser.add_argument("--no-browser", action="store_true", help="do not open the report")
     args = parser.parse_args(argv)
+    if not args.rate > 0:
+        parser.error("--rate must be positive")
     _isolate()
     try:
         return run(args)
@@ -107,7 +112,8 @@ def run(args: argparse.Namespace) -> int:
     if not live.answers:
         print("nemo demo: no poses arrived on /nemo/poses; see the log in", args.out / "log")
         return 1
-    offline = demo_outputs.replay_bag(bag, topics, truth, args.model)
+    print(f"the same {len(live.answers)} frames offline, as `nemo replay` does ...", flush=True)
+    offline = demo_outputs.replay_frames(args.bag, topics, live.answers, truth, args.model)
     answers = [Answer(a.stamp_ns, a.objects) for a in live.answers.values()]
     scores = scoring.score(answers, truth)
     agreement = _compare(answers, offline.answers)
@@ -148,7 +154,7 @@ def _play(bag: Bag, topics: Topics, args: argparse.Namespace) -> demo_outputs.Li
             player.wait_for_node(START_S, launch.check)
             print(f"node active after {time.monotonic() - waited:.1f} s; playing {args.bag.name}")
             with tqdm(total=frames, unit="frame", desc="live", mininterval=0.5) as bar:
-                for _ in player.play():
+                for _ in player.play(args.rate):
                     bar.update()
                     bar.set_postfix(answered=len(player.answers), refresh=False)
             player.wait_for_answers(QUIET_S)
@@ -177,11 +183,10 @@ def _compare(live: Sequence[Answer], offline: Sequence[Answer]) -> Agreement:
 
 def _words(agreement: Agreement) -> str:
     if agreement.same == agreement.compared:
-        return f"the same {agreement.compared} poses as `nemo replay` of this bag"
+        return f"the same {agreement.compared} poses as `nemo replay` gives for these frames"
     return (
-        f"{agreement.same} of {agreement.compared} poses are those of `nemo replay` of this bag, "
-        f"largest difference {agreement.rotation_deg:.2f} deg and {agreement.position_m:.3f} m "
-        "(a frame that was dropped changes the warm starts after it)"
+        f"{agreement.same} of {agreement.compared} poses are those of `nemo replay` on these "
+        f"frames, largest difference {agreement.rotation_deg:.2f} deg, {agreement.position_m:.3f} m"
     )
 
 
@@ -200,6 +205,8 @@ def _print_table(
     p50, p95 = np.percentile(latency, [50, 95])
     print(f"\n{len(live.answers)} of {live.frames} frames answered, {p50:.0f} ms after the image "
           f"(p95 {p95:.0f} ms)")  # fmt: skip
+    if len(live.answers) < KEPT_UP * live.frames:
+        print("this machine did not keep up with 10 Hz (is it busy?); `--rate 0.5` plays slower")
     print(f"live and offline: {_words(agreement)}\n")
 
 

@@ -4,7 +4,7 @@
 from __future__ import annotations
 
 import csv
-from collections.abc import Mapping, Sequence
+from collections.abc import Collection, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING
@@ -15,9 +15,9 @@ from numpy.typing import NDArray
 
 from nemo_model.errors import NemoError
 from nemo_model.tracker import Tracker
+from nemo_ros import conversion, report, scoring
 from nemo_ros import replay as replaying
-from nemo_ros import report, scoring
-from nemo_ros.bags import Bag
+from nemo_ros.bags import Bag, Raw
 from nemo_ros.gallery import Gallery
 from nemo_ros.movie import Movie
 from nemo_ros.pipeline import load_estimators, warm_up
@@ -67,8 +67,28 @@ def read_hidden(path: Path) -> dict[tuple[int, str], float]:
         raise NemoError(f"{path}: needs columns stamp_ns, id, hidden ({error})") from error
 
 
-def replay_bag(bag: Bag, topics: Topics, truth: scoring.Truth, model: Path | None) -> Offline:
-    """The same pipeline without DDS, with the settings of the node's parameter file."""
+class _Excerpt(Bag):
+    """A bag of which only the frames of some stamps are seen."""
+
+    def __init__(self, path: Path, topics: Topics, stamps: Collection[int]) -> None:
+        super().__init__(path)
+        self._always, self._kept = topics.camera_info, frozenset(stamps)
+
+    def messages(self, ranks: Mapping[str, int]) -> Iterator[Raw]:
+        """As a bag gives them, without the frames that are not wanted."""
+        for raw in super().messages(ranks):
+            if raw.topic == self._always or conversion.stamp_ns(self.decode(raw)) in self._kept:
+                yield raw
+
+
+def replay_frames(
+    path: Path, topics: Topics, stamps: Collection[int], truth: scoring.Truth, model: Path | None
+) -> Offline:
+    """The same pipeline without DDS, with the node's settings, on the frames that it answered.
+
+    A frame that the busy node left out must be left out here as well: the tracks after it would
+    have been started from another pose.
+    """
     estimators = load_estimators(str(model or default_model()))
     warm_up(estimators)
     config = ReplayConfig()
@@ -76,6 +96,7 @@ def replay_bag(bag: Bag, topics: Topics, truth: scoring.Truth, model: Path | Non
     answers: list[Answer] = []
     visible: dict[tuple[int, str], float] = {}
     tracker = Tracker(estimators, config.tracker)
+    bag = _Excerpt(path, topics, stamps)
     for record in replaying.replay(bag, topics, tracker, config, tally):
         answers.append(record.answer())
         timing.add(record)
@@ -106,9 +127,14 @@ def write_films(
     for name in FILMS:
         path = out / name
         path.unlink(missing_ok=True)
+        shown: Image | None = None
         try:
             with Movie(path, rate_hz=10.0) as film:
-                for stamp in sorted(live.overlays):
+                for stamp in sorted(truth):
+                    if stamp not in live.overlays:  # left out by the busy node: hold the last one
+                        if shown is not None:
+                            film.add(shown, stamp)
+                        continue
                     lines = [
                         _caption(
                             real.id, hidden.get((stamp, real.id)), errors.get((stamp, real.id))
@@ -117,7 +143,8 @@ def write_films(
                     ]
                     data = np.frombuffer(live.overlays[stamp], np.uint8)
                     picture = np.asarray(cv2.imdecode(data, cv2.IMREAD_COLOR))[:, :, ::-1]
-                    film.add(caption(picture, lines), stamp)
+                    shown = caption(picture, lines)
+                    film.add(shown, stamp)
         except NemoError:
             continue
         if path.is_file():
@@ -179,9 +206,9 @@ def write_report(
             facts={
                 "recording": str(bag),
                 "frames": f"{len(live.answers)} of {live.frames} answered",
-                "time per frame": "from sending the image to receiving the poses",
+                "time per frame": "from sending the image to receiving the poses, in the live run",
                 "live and offline": agreement,
-                "visible part, worst frames": "from nemo replay of the same bag",
+                "visible part, worst frames": "from `nemo replay` of the same frames",
                 "model": offline.model,
             },
             frames=len(live.answers),
