@@ -151,7 +151,7 @@ def test_missing_model_is_told_and_can_be_tried_again(ros_environment: dict[str,
     with made(stand_in, autostart=True, loader=loader, model="/nowhere") as node:
         until(lambda: status(node, "pose").level == 2)
         assert "/nowhere/card.json: no such file" in status(node, "pose").message
-        assert node.state == "unconfigured"
+        until(lambda: node.state == "unconfigured")  # the failed transition is over
         there.append(True)
         assert node.trigger_configure() == SUCCESS
         assert node.trigger_activate() == SUCCESS
