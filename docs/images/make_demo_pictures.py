@@ -20,7 +20,7 @@ Image = NDArray[np.uint8]
 
 HERE = Path(__file__).resolve().parent
 LIMIT_BYTES = 2_000_000
-QUALITIES = (75, 65, 55, 45, 35, 25)
+QUALITIES = (60, 50, 40, 30, 20)
 STRIP = (0.06, 0.24, 0.36, 0.52, 0.69, 0.78)
 """Where in the film the strip's pictures are taken, as shares of its length."""
 
