@@ -7,7 +7,7 @@ import argparse
 import sys
 from collections.abc import Sequence
 from importlib import import_module
-from importlib.metadata import EntryPoint, entry_points
+from importlib.metadata import entry_points
 from types import ModuleType
 
 from nemo_model.errors import NemoError
@@ -20,28 +20,33 @@ def main(argv: Sequence[str] | None = None) -> int:
     arguments = list(sys.argv[1:] if argv is None else argv)
     known = {point.name: point for point in entry_points(group=GROUP)}
     parser = argparse.ArgumentParser(prog="nemo", description=__doc__)
-    commands = parser.add_subparsers(dest="command", metavar="COMMAND", required=True)
+    # not "command": a subcommand may have an option of that name
+    commands = parser.add_subparsers(dest="subcommand", metavar="COMMAND", required=True)
     wanted = arguments[0] if arguments and arguments[0] in known else None
     modules: dict[str, ModuleType] = {}
-    for name in sorted(known):
-        if wanted is not None and name != wanted:
-            continue  # a command's imports are paid for by that command alone
-        modules[name] = _module(known[name])
-        text = (modules[name].__doc__ or "").strip().splitlines()[0]
+    for name in sorted(known) if wanted is None else [wanted]:  # imports are paid for when used
+        try:
+            modules[name] = import_module(known[name].value)
+        except ImportError as error:
+            if name == wanted:
+                return _failed(name, error)
+            commands.add_parser(name, help=f"not available ({error})".replace("%", "%%"))
+            continue
+        text = (modules[name].__doc__ or "").strip().partition("\n")[0].replace("%", "%%")
         modules[name].add_arguments(commands.add_parser(name, help=text, description=text))
     args = parser.parse_args(arguments)
     try:
-        return int(modules[args.command].run(args))
-    except NemoError as error:
-        print(f"nemo {args.command}: error: {error}", file=sys.stderr)
-        return 2
+        return int(modules[args.subcommand].run(args))
+    except (NemoError, OSError) as error:
+        return _failed(args.subcommand, error)
     except KeyboardInterrupt:
-        print(f"nemo {args.command}: interrupted", file=sys.stderr)
+        print(f"nemo {args.subcommand}: interrupted", file=sys.stderr)
         return 130
 
 
-def _module(point: EntryPoint) -> ModuleType:
-    return import_module(point.value)
+def _failed(name: str, error: Exception) -> int:
+    print(f"nemo {name}: error: {error}", file=sys.stderr)
+    return 2
 
 
 if __name__ == "__main__":

@@ -6,6 +6,8 @@ from __future__ import annotations
 import argparse
 from pathlib import Path
 
+from pydantic import ValidationError
+
 from nemo_model.errors import NemoError
 
 
@@ -36,22 +38,28 @@ def run(args: argparse.Namespace) -> int:
 
     checkpoint = Checkpoint.load(args.checkpoint)
     config = checkpoint.config
-    card = Card(
-        name=args.name or args.out.name,
-        category=config.category,
-        width=config.width,
-        height=config.height,
-        features=config.features,
-        size=SizePrior(length_m=args.length_m, sigma=args.length_sigma, source=args.length_source),
-        data=args.data,
-        split=config.split,
-        seed=config.seed,
-        command=args.command,
-        licence=args.licence,
-        limits=args.limits,
-        training=config.model_dump() | {"steps_done": checkpoint.step},
-        sha256={},
-    )
+    try:
+        card = Card(
+            name=args.name or args.out.name,
+            category=config.category,
+            width=config.width,
+            height=config.height,
+            features=config.features,
+            size=SizePrior(
+                length_m=args.length_m, sigma=args.length_sigma, source=args.length_source
+            ),
+            data=args.data,
+            split=config.split,
+            seed=config.seed,
+            command=args.command,
+            licence=args.licence,
+            limits=args.limits,
+            training=config.model_dump() | {"steps_done": checkpoint.step},
+            sha256={},
+        )
+    except ValidationError as error:
+        first = error.errors()[0]
+        raise NemoError(f"card: {'.'.join(map(str, first['loc']))}: {first['msg']}") from error
     bundle = export(checkpoint, card, args.out)
     print(f"{bundle.folder}: {config.category}, step {checkpoint.step}, sha256 {bundle.digest}")
     return 0

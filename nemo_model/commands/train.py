@@ -7,6 +7,8 @@ import argparse
 import json
 from pathlib import Path
 
+from pydantic import ValidationError
+
 from nemo_model.errors import NemoError
 
 
@@ -40,10 +42,13 @@ def run(args: argparse.Namespace) -> int:
     }  # fmt: skip
     if args.steps is not None:
         values["steps"] = args.steps
+    values = _with_settings(values, args.set)
     try:
-        config = TrainConfig.model_validate(_with_settings(values, args.set))
-    except ValueError as error:
-        raise NemoError(f"--set: {error}") from error
+        config = TrainConfig.model_validate(values)
+    except ValidationError as error:
+        first = error.errors()[0]
+        field = ".".join(str(part) for part in first["loc"])
+        raise NemoError(f"--set: {field}: {first['msg']}") from error
     path = train(
         args.root, args.backgrounds, args.out, config, workers=args.workers, threads=args.threads,
         save_every=args.save_every, resume=args.resume,
@@ -61,6 +66,7 @@ def _with_settings(values: dict[str, object], settings: list[str]) -> dict[str, 
             raise NemoError(f"--set {setting}: the value is not JSON ({error})") from error
         group, _, field = key.rpartition(".")
         target = values if not group else values.setdefault(group, {})
-        assert isinstance(target, dict)
+        if not isinstance(target, dict):
+            raise NemoError(f"--set {setting}: {group} has no fields")
         target[field] = value
     return values
