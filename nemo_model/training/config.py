@@ -54,31 +54,35 @@ class TrainConfig(BaseModel):
     category: str = "car"
     source: str = "stanford"
     split: str = "train-fit"
-    width: int = Field(default=192, multiple_of=32, description="crop width, pixels")
-    height: int = Field(default=128, multiple_of=32, description="crop height, pixels")
-    features: int = Field(default=64, description="channels of the feature map")
-    vertices: int = Field(default=1000, description="about how many vertices the cuboid has")
-    prototypes: int = Field(default=16, description="clutter features")
-    seed: int = 0
-    steps: int = Field(default=6000, description="optimiser steps in all")
-    warmup: int = Field(default=200, description="steps of rising learning rate")
+    width: int = Field(default=192, ge=32, multiple_of=32, description="crop width, pixels")
+    height: int = Field(default=128, ge=32, multiple_of=32, description="crop height, pixels")
+    features: int = Field(default=64, ge=1, description="channels of the feature map")
+    vertices: int = Field(default=1000, ge=8, description="about how many vertices the cuboid has")
+    prototypes: int = Field(default=16, ge=1, description="clutter features")
+    seed: int = Field(default=0, ge=0, lt=2**31)
+    steps: int = Field(default=6000, ge=1, description="optimiser steps in all")
+    warmup: int = Field(default=200, ge=0, description="steps of rising learning rate")
     decay: float = Field(
-        default=0.3, description="last share of the steps, in which the rate falls to 0"
+        default=0.3, ge=0, le=1, description="last share of the steps, in which the rate falls to 0"
     )
-    batch: int = 32
+    batch: int = Field(default=32, ge=1)
     trunk_rate: float = 5e-4
     head_rate: float = 1.5e-3
     bank_rate: float = 5e-3
     weight_decay: float = 1e-4
     frozen_blocks: int = Field(
-        default=3, description="trunk blocks that keep their ImageNet weights"
+        default=3, ge=0, description="trunk blocks that keep their ImageNet weights"
     )
     average: float = Field(
-        default=0.999, description="decay of the exponential average of the weights"
+        default=0.999, ge=0, lt=1, description="decay of the exponential average of the weights"
     )
-    temperature: float = 0.07
-    picks: int = Field(default=128, description="visible vertices per image in the vertex loss")
-    clutter_cells: int = Field(default=32, description="cells off the object per image in its loss")
+    temperature: float = Field(default=0.07, gt=0)
+    picks: int = Field(
+        default=128, ge=1, description="visible vertices per image in the vertex loss"
+    )
+    clutter_cells: int = Field(
+        default=32, ge=1, description="cells off the object per image in its loss"
+    )
     near: float = Field(
         default=0.1, description="vertices nearer than this (object units) do not compete"
     )
@@ -92,6 +96,10 @@ class TrainConfig(BaseModel):
     pose_sharpness: float = Field(
         default=20.0, description="logit per unit of energy a covered cell"
     )
-    azimuth_bins: int = Field(default=24, description="views are balanced over this many bins")
-    balance: float = Field(default=0.75, description="0: as the photos are, 1: every bin as often")
+    azimuth_bins: int = Field(
+        default=24, ge=2, description="views are balanced over this many bins"
+    )
+    balance: float = Field(
+        default=0.75, ge=0, le=1, description="0: as the photos are, 1: every bin as often"
+    )
     augment: AugmentConfig = AugmentConfig()

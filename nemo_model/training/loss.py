@@ -96,11 +96,13 @@ class Objective(nn.Module):
         self, features: Tensor, theta: Tensor, beta: Tensor, batch: Batch
     ) -> tuple[Tensor, Tensor]:
         h, w = features.shape[2:]
-        scale = torch.tensor([2.0 / (w - 1), 2.0 / (h - 1)])
+        scale = torch.tensor([2.0 / (w - 1), 2.0 / (h - 1)], device=features.device)
         grid = (batch.uv * scale - 1.0)[:, None]
         f = F.grid_sample(features, grid, align_corners=True, padding_mode="border")
         f = f[:, :, 0].transpose(1, 2)  # (B, N, C)
         shown = batch.vertex >= 0
+        if not shown.any():
+            return features.sum() * 0.0, features.new_zeros(())
         f, k = F.normalize(f[shown], dim=1), batch.vertex[shown]
         logits = (f @ theta.T + self.twin[k]) / self.config.temperature
         logits = logits.masked_fill(self.near[k], -1e4)
@@ -110,10 +112,12 @@ class Objective(nn.Module):
 
     def _clutter(self, features: Tensor, theta: Tensor, beta: Tensor, clutter: Tensor) -> Tensor:
         """Cells off the object prefer some prototype over every vertex."""
-        count = self.config.clutter_cells
-        order = torch.rand(clutter.shape).masked_fill(~clutter, -1.0).flatten(1)
-        chosen = order.topk(count, dim=1)
+        order = torch.rand(clutter.shape, device=clutter.device).masked_fill(~clutter, -1.0)
+        order = order.flatten(1)
+        chosen = order.topk(min(self.config.clutter_cells, order.shape[1]), dim=1)
         picked = chosen.values >= 0  # (B, count)
+        if not picked.any():
+            return features.sum() * 0.0
         f = features.flatten(2).transpose(1, 2)
         f = f.gather(1, chosen.indices[..., None].expand(-1, -1, f.shape[2]))[picked]
         to_clutter = torch.logsumexp(f @ beta.T / self.config.temperature, dim=1)
@@ -135,6 +139,6 @@ class Objective(nn.Module):
         explained = F.relu(s - background[:, :, None]) * covered
         cells = covered[:, :, :1].sum(dim=1).clamp(min=1)
         logits = self.config.pose_sharpness * explained.sum(dim=1) / cells  # (B, P)
-        truth = torch.zeros(B, dtype=torch.long)
+        truth = torch.zeros(B, dtype=torch.long, device=logits.device)
         right = (logits.argmax(1) == 0).float().mean()
         return F.cross_entropy(logits, truth), right.detach()

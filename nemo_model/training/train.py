@@ -60,7 +60,9 @@ class Checkpoint:
             return Checkpoint(
                 config, mesh, raw["outline"].numpy(), raw["step"], raw["average"], raw["resume"]
             )
-        except (OSError, KeyError, RuntimeError, ValueError) as error:
+        except FileNotFoundError as error:
+            raise NemoError(f"{path}: no such checkpoint") from error
+        except Exception as error:  # torch.load raises many kinds on damaged files
             raise NemoError(f"{path}: is not a checkpoint of nemo train ({error})") from error
 
     def save(self, path: Path) -> None:
@@ -84,7 +86,7 @@ def learning_rate(step: int, config: TrainConfig) -> float:
     The constant part makes a run's length a late decision: resume with other steps.
     """
     falling = max(int(config.decay * config.steps), 1)
-    return min(1.0, (step + 1) / config.warmup, (config.steps - step) / falling)
+    return min(1.0, (step + 1) / max(config.warmup, 1), (config.steps - step) / falling)
 
 
 def train(
@@ -108,11 +110,11 @@ def train(
     device = torch.device("cuda" if torch.cuda.is_available() else "cpu")
     out.mkdir(parents=True, exist_ok=True)
     path = out / "checkpoint.pt"
-    (out / "config.json").write_text(config.model_dump_json(indent=2) + "\n")
     maker, outline = sample_maker(root, backgrounds, config)
     model, optimiser, average, start = _prepare(maker.mesh, config, device)
     if resume and path.exists():
         start = _restore(Checkpoint.load(path), config, maker.mesh, model, optimiser, average)
+    (out / "config.json").write_text(config.model_dump_json(indent=2) + "\n")
     objective = Objective(maker.mesh, config).to(device)
     bar = tqdm(total=config.steps, initial=start, desc="train", unit="step")
     for step, batch in enumerate(batches(maker, config, start, workers), start=start):
@@ -164,8 +166,8 @@ def _restore(
     optimiser: torch.optim.Optimizer,
     average: dict[str, Tensor],
 ) -> int:
-    same = {"category", "width", "height", "features", "prototypes", "batch", "seed"}
-    for name in sorted(same):
+    same = ("category", "width", "height", "features", "prototypes", "batch", "seed")
+    for name in (*same, "frozen_blocks"):
         if getattr(saved.config, name) != getattr(config, name):
             raise NemoError(
                 f"checkpoint: {name} was {getattr(saved.config, name)}, now "
@@ -173,9 +175,14 @@ def _restore(
             )
     if saved.mesh.vertices.shape != mesh.vertices.shape:
         raise NemoError("checkpoint: its mesh has another number of vertices than this data gives")
+    if saved.step > config.steps:
+        raise NemoError(
+            f"checkpoint: has gone {saved.step} steps, more than the {config.steps} asked"
+        )
     model.load_state_dict(saved.resume["model"])
     optimiser.load_state_dict(saved.resume["optimiser"])
-    average.update(saved.average)
+    for name, value in saved.average.items():
+        average[name].copy_(value)  # onto the device of the run
     return saved.step
 
 
