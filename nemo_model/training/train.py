@@ -121,6 +121,7 @@ def train(
         began = time.perf_counter()
         for group in optimiser.param_groups:
             group["lr"] = group["base"] * learning_rate(step, config)
+        torch.manual_seed((config.seed << 32) + step)  # a resumed run draws what this one would
         losses = _step(model, objective, optimiser, _to(batch, device))
         _average(average, model, min(config.average, (step + 1) / (step + 10)))
         if step % LOG_EVERY == 0:
