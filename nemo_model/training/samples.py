@@ -15,7 +15,7 @@ import numpy as np
 import numpy.typing as npt
 from scipy.spatial.transform import Rotation
 
-from nemo_model.camera import STRIDE, Camera, CropCamera, crop_camera
+from nemo_model.camera import FIRST_CELL, STRIDE, Camera, CropCamera, crop_camera
 from nemo_model.datasets.pascal3d import Pascal3DObject
 from nemo_model.errors import NemoError
 from nemo_model.mesh import Mesh
@@ -179,7 +179,7 @@ class SampleMaker:
         config = self.config
         K, (h, w) = crop.map_K(), crop.map_size
         visible, uv = visible_vertices(self.mesh, T, K, w, h)
-        pixel = np.nan_to_num(uv * STRIDE + STRIDE - 1).astype(int)
+        pixel = np.nan_to_num(np.round(uv * STRIDE + FIRST_CELL)).astype(int)
         pixel = np.clip(pixel, 0, [crop.width - 1, crop.height - 1])
         visible &= ~hidden[pixel[:, 1], pixel[:, 0]]
         chosen = rng.permutation(np.nonzero(visible)[0])[: config.picks]
@@ -195,7 +195,8 @@ class SampleMaker:
             corner[p] = self.mesh.faces[np.maximum(face, 0)]
             weight[p] = bary
         covered = weight[0].sum(axis=2) > 0
-        share = cv2.resize(hidden.astype(np.float32), (w, h), interpolation=cv2.INTER_AREA)
+        first = int(FIRST_CELL)  # the share around each cell's centre, not of its block of pixels
+        share = cv2.blur(hidden.astype(np.float32), (9, 9))[first::STRIDE, first::STRIDE]
         return Sample(image, vertex, at, ~covered | (share > 0.6), corner, weight)
 
 
