@@ -1,0 +1,463 @@
+# SPDX-License-Identifier: Apache-2.0
+"""Training samples: the same by seed and number, and their targets agree with the geometry."""
+
+from __future__ import annotations
+
+from collections import Counter
+from dataclasses import fields
+from pathlib import Path
+
+import cv2
+import numpy as np
+import pytest
+import training_set
+from hypothesis import strategies as st
+from pascal3d_files import thing, write_object, write_set
+from properties import holds_for
+from scipy.spatial.transform import Rotation
+
+from nemo_model.camera import Camera, CropCamera, crop_camera
+from nemo_model.errors import NemoError
+from nemo_model.pose import geodesic, transform
+from nemo_model.training.config import AugmentConfig, TrainConfig
+from nemo_model.training.loader import batches, collate, load_photos, sample_maker
+from nemo_model.training.occluders import blob, paste_occluders, photo_patch
+from nemo_model.training.photometric import degrade
+from nemo_model.training.samples import (
+    RIVAL_POSES,
+    Sample,
+    SampleMaker,
+    View,
+    jittered_box,
+    rival_rotations,
+    view_weights,
+)
+
+
+@pytest.fixture(scope="module")
+def root(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    return training_set.write(tmp_path_factory.mktemp("samples"))
+
+
+def maker_of(root: Path, config: TrainConfig) -> SampleMaker:
+    return sample_maker(root, root / "photos", config)[0]
+
+
+def plain(root: Path, **augment: object) -> SampleMaker:
+    """A maker without augmentation but for what is asked for, 192 x 128 crops."""
+    changed = training_set.PLAIN.model_copy(update=augment)
+    return maker_of(root, training_set.config(width=192, height=128, picks=128, augment=changed))
+
+
+def geometry(maker: SampleMaker, at: int) -> tuple[CropCamera, np.ndarray]:
+    """The crop camera and T_crop_obj of an object, without augmentation."""
+    item = maker.objects[at]
+    crop = crop_camera(Camera(item.K, *training_set.SIZE), item.box, 192, 128, 0.86)
+    return crop, transform(crop.R_crop_cam, np.zeros(3)) @ item.T_cam_obj
+
+
+def same(a: Sample, b: Sample) -> bool:
+    return all(np.array_equal(getattr(a, f.name), getattr(b, f.name)) for f in fields(Sample))
+
+
+# --- by seed and number
+
+
+def test_a_sample_depends_on_seed_and_number_alone(root: Path) -> None:
+    config = training_set.config()
+    maker = maker_of(root, config)
+    first = [maker(k) for k in range(6)]
+    assert all(same(maker(k), first[k]) for k in (5, 0, 3))  # in any order
+    again = maker_of(root, config)
+    assert same(again(4), first[4])  # in another process
+    assert not np.array_equal(first[0].image, first[1].image)
+    other = maker_of(root, config.model_copy(update={"seed": 1}))
+    assert not np.array_equal(other(0).image, first[0].image)
+
+
+def test_batches_begin_where_a_resumed_run_does(root: Path) -> None:
+    config = training_set.config()
+    maker = maker_of(root, config)
+    whole = list(batches(maker, config, 0, workers=0))
+    rest = list(batches(maker, config, 3, workers=0))
+    assert (len(whole), len(rest)) == (4, 1)
+    expected = collate([maker(6), maker(7)])
+    for found in (whole[3], rest[0]):
+        for name, value in vars(expected).items():
+            assert getattr(found, name).equal(value), name
+
+
+def test_loader_processes_give_the_same_batches(root: Path) -> None:
+    config = training_set.config(steps=2)
+    maker = maker_of(root, config)
+    alone = list(batches(maker, config, 0, workers=0))
+    helped = list(batches(maker, config, 0, workers=2))
+    assert len(helped) == 2
+    for a, b in zip(alone, helped, strict=True):
+        assert a.image.equal(b.image)
+        assert a.uv.equal(b.uv)
+
+
+def test_shapes_and_types(root: Path) -> None:
+    sample = maker_of(root, training_set.config())(0)
+    found = {f.name: getattr(sample, f.name) for f in fields(Sample)}
+    assert {name: (value.shape, value.dtype.name) for name, value in found.items()} == {
+        "image": ((64, 64, 3), "uint8"),
+        "vertex": ((32,), "int64"),
+        "uv": ((32, 2), "float32"),
+        "clutter": ((8, 8), "bool"),
+        "corner": ((1 + RIVAL_POSES, 8, 8, 3), "int64"),
+        "weight": ((1 + RIVAL_POSES, 8, 8, 3), "float32"),
+    }
+
+
+# --- the targets
+
+
+@pytest.mark.parametrize("index", range(4))
+def test_targets_agree_with_projecting_the_mesh(root: Path, index: int) -> None:
+    maker = plain(root)
+    sample = maker(index)
+    at = _object_of(maker, index)
+    crop, T = geometry(maker, at)
+    np.testing.assert_array_equal(sample.image, crop.warp(maker.images[at]))
+    points = maker.mesh.vertices @ T[:3, :3].T + T[:3, 3]
+    uvw = points @ crop.map_K().T
+    projected = uvw[:, :2] / uvw[:, 2:]
+    shown = sample.vertex >= 0
+    assert shown.sum() > 20
+    assert len(set(sample.vertex[shown])) == shown.sum()
+    np.testing.assert_allclose(sample.uv[shown], projected[sample.vertex[shown]], atol=1e-4)
+    # each covered cell sees the surface point whose weights it holds
+    weight, corner = sample.weight[0], sample.corner[0]
+    covered = weight.sum(axis=2) > 0
+    surface = np.einsum("nk,nkd->nd", weight[covered], points[corner[covered]])
+    seen = surface @ crop.map_K().T
+    i, j = np.nonzero(covered)
+    np.testing.assert_allclose(seen[:, :2] / seen[:, 2:], np.stack([j, i], axis=1), atol=1e-3)
+    np.testing.assert_array_equal(sample.clutter, ~covered)
+    assert 0.2 < covered.mean() < 0.9
+
+
+def _object_of(maker: SampleMaker, index: int) -> int:
+    """Which object sample `index` shows, found by its image."""
+    image = maker(index).image
+    for at, item in enumerate(maker.objects):
+        crop = crop_camera(Camera(item.K, *training_set.SIZE), item.box, 192, 128, 0.86)
+        if np.array_equal(crop.warp(maker.images[at]), image):
+            return at
+    raise AssertionError("the crop shows none of the photos")
+
+
+def test_the_targets_lie_on_the_picture(root: Path) -> None:
+    """The cuboid's picture is coloured, the wall is grey: covered cells are the coloured ones."""
+    maker = plain(root)
+    for index in range(3):
+        sample = maker(index)
+        coloured = np.abs(sample.image.astype(float) - 128).max(axis=2) > 40
+        cells = coloured[7::8, 7::8]
+        assert (cells == ~sample.clutter).mean() > 0.97
+        shown = sample.vertex >= 0
+        pixel = np.clip(np.round(8 * sample.uv[shown] + 7).astype(int), 0, [191, 127])
+        near = cv2.dilate(coloured.astype(np.uint8), np.ones((7, 7), np.uint8)) > 0
+        assert near[pixel[:, 1], pixel[:, 0]].mean() > 0.95
+
+
+def test_a_mirrored_sample_is_the_mirror_image(root: Path) -> None:
+    """Image, covered cells and vertices, each with the vertex at -x in its place."""
+    straight, mirrored = plain(root), plain(root, flip=1.0)
+    mesh = straight.mesh
+    partner = np.array([
+        np.linalg.norm(mesh.vertices - vertex * [-1, 1, 1], axis=1).argmin()
+        for vertex in mesh.vertices
+    ])  # fmt: skip
+    np.testing.assert_allclose(mesh.vertices[partner], mesh.vertices * [-1, 1, 1], atol=1e-9)
+    for index in range(3):
+        a, b = straight(index), mirrored(index)
+        assert np.abs(a.image[:, ::-1].astype(int) - b.image).mean() < 1.0
+        at = _object_of(straight, index)
+        crop, T = geometry(straight, at)
+        uvw = (mesh.vertices @ T[:3, :3].T + T[:3, 3]) @ crop.K.T
+        u = 191 - uvw[:, 0] / uvw[:, 2]
+        shown = b.vertex >= 0
+        np.testing.assert_allclose(8 * b.uv[shown, 0] + 7, u[partner[b.vertex[shown]]], atol=1e-2)
+
+
+@pytest.mark.parametrize("edge", range(80, 104, 2))
+def test_what_is_hidden_is_clutter_where_the_cells_are(root: Path, edge: int) -> None:
+    """Pixels right of an edge are hidden: cells centred (8 j + 7) beyond it are clutter."""
+    maker = plain(root)
+    crop, T = geometry(maker, 0)
+    image, rng = np.zeros((128, 192, 3), np.uint8), np.random.default_rng(0)
+    hidden = np.zeros((128, 192), dtype=bool)
+    bare = maker._targets(image, crop, T, hidden, np.random.default_rng(0))
+    hidden[:, edge:] = True
+    sample = maker._targets(image, crop, T, hidden, rng)
+    centre = 8 * np.arange(24) + 7
+    assert sample.clutter[:, centre >= edge + 2].all()
+    free = centre <= edge - 3
+    np.testing.assert_array_equal(sample.clutter[:, free], bare.clutter[:, free])
+    shown = sample.vertex >= 0
+    assert shown.any()
+    assert (8 * sample.uv[shown, 0] + 7 < edge + 0.5).all()
+
+
+def test_when_all_is_hidden_nothing_is_shown(root: Path) -> None:
+    maker = plain(root)
+    crop, T = geometry(maker, 0)
+    hidden = np.ones((128, 192), dtype=bool)
+    image = np.zeros((128, 192, 3), np.uint8)
+    sample = maker._targets(image, crop, T, hidden, np.random.default_rng(0))
+    assert (sample.vertex == -1).all()
+    assert sample.clutter.all()
+    assert sample.weight[0].any()  # the pose is still what it is
+
+
+def test_everything_at_once_gives_sound_samples(root: Path) -> None:
+    """All augmentations on: no NaN, uv inside the map, weights sum to 0 or 1."""
+    everything = AugmentConfig(
+        flip=0.5, rough_box=0.5, cut=0.5, occluded=1, neighbour=1, shrink=1, blur=1, noise=1, jpeg=1
+    )
+    maker = maker_of(root, training_set.config(augment=everything))
+    for index in range(12):
+        sample = maker(index)
+        shown = sample.vertex >= 0
+        assert (sample.uv[shown] >= -0.5).all()
+        assert (sample.uv[shown] <= 7.5).all()
+        total = sample.weight.sum(axis=3)
+        np.testing.assert_allclose(total[total > 0], 1.0, atol=1e-5)
+        assert sample.corner.max() < len(maker.mesh.vertices)
+        assert sample.image.std() > 3
+
+
+def test_a_cut_object_ends_in_grey(root: Path) -> None:
+    """Where an image's edge cuts the object the crop shows what lies outside: mid grey, clutter."""
+    maker = plain(root, cut=1.0)
+    cut = 0
+    for index in range(8):
+        sample = maker(index)
+        grey = (sample.image == 128).all(axis=2)
+        cut += grey.mean() > 0.05
+        all_grey = cv2.erode(grey.astype(np.uint8), np.ones((9, 9), np.uint8))[7::8, 7::8] > 0
+        assert sample.clutter[all_grey].all()
+    assert cut >= 6
+
+
+# --- rival poses
+
+
+@holds_for(st.integers(0, 10_000), examples=40)
+def test_rivals_are_wrong_by_what_they_claim(seed) -> None:
+    rng = np.random.default_rng(seed)
+    R = Rotation.random(random_state=seed).as_matrix()
+    rivals = rival_rotations(R, rng)
+    assert len(rivals) == RIVAL_POSES
+    for rival in rivals:
+        np.testing.assert_allclose(rival @ rival.T, np.eye(3), atol=1e-9)
+        assert np.linalg.det(rival) == pytest.approx(1.0)
+    error = np.degrees([geodesic(R, rival) for rival in rivals])
+    limits = [(160, 180), (12, 35), (35, 90), (90, 160)]
+    for (lo, hi), value in zip(limits, error[:4], strict=True):
+        assert lo - 1e-6 <= value <= hi + 1e-6
+    assert 0.0 < error[4] < 60.0
+    for rival in rivals[:4]:  # other azimuths: the object stays upright
+        np.testing.assert_allclose(rival[:, 2], R[:, 2], atol=1e-9)
+
+
+def test_rivals_turn_both_ways() -> None:
+    found = []
+    for seed in range(40):
+        rival = rival_rotations(np.eye(3), np.random.default_rng(seed))[1]
+        found.append(np.sign(rival[1, 0]))
+    assert 10 < np.sum(np.array(found) > 0) < 30
+
+
+# --- which views are drawn
+
+
+def uneven(count: int = 500) -> np.ndarray:
+    """Azimuths that lean to the front, as photos of cars do."""
+    rng = np.random.default_rng(0)
+    return np.concatenate([rng.normal(0.3, 0.4, count), rng.uniform(0, 2 * np.pi, count // 5)])
+
+
+def share_by_bin(azimuth: np.ndarray, weight: np.ndarray, bins: int) -> np.ndarray:
+    folded = np.abs((azimuth + np.pi) % (2 * np.pi) - np.pi)
+    at = np.minimum(folded / (np.pi / (bins // 2)), bins // 2 - 1).astype(int)
+    return np.bincount(at, weights=weight, minlength=bins // 2)
+
+
+def test_full_balance_draws_every_azimuth_as_often() -> None:
+    azimuth = uneven()
+    weight = view_weights(azimuth, 24, 1.0)
+    assert weight.sum() == pytest.approx(1.0)
+    np.testing.assert_allclose(share_by_bin(azimuth, weight, 24), 1 / 12)
+
+
+def test_no_balance_draws_every_photo_as_often() -> None:
+    np.testing.assert_allclose(view_weights(uneven(), 24, 0.0), 1 / 600)
+
+
+def test_partial_balance_lies_between() -> None:
+    azimuth = uneven()
+    spread = [np.ptp(share_by_bin(azimuth, view_weights(azimuth, 24, b), 24)) for b in (0, 0.5, 1)]
+    assert spread[0] > 1.5 * spread[1] > spread[2]
+
+
+def test_left_and_right_count_as_one_since_photos_are_mirrored() -> None:
+    """Two photos at +90 degrees and one at -90 share a bin; one at 0 has its own."""
+    weight = view_weights(np.radians([95.0, 95.0, -95.0, 5.0]), 24, 1.0)
+    np.testing.assert_allclose(weight, [1 / 6, 1 / 6, 1 / 6, 1 / 2])
+    turned = view_weights(np.radians([95.0 + 360, 95.0 - 360, 265.0, 5.0]), 24, 1.0)
+    np.testing.assert_allclose(turned, weight)
+
+
+def test_balanced_draws_follow_the_weights(root: Path) -> None:
+    maker = plain(root)
+    draws = Counter(_object_of(maker, index) for index in range(60))
+    assert len(draws) == len(maker.objects)
+
+
+# --- boxes as a detector gives them
+
+
+def view_of(box: tuple[float, float, float, float] = (20.0, 30.0, 140.0, 90.0)) -> View:
+    return View(np.zeros((120, 160, 3), np.uint8), np.eye(3), np.array(box), np.eye(4))
+
+
+def test_without_jitter_and_cut_the_box_is_the_objects() -> None:
+    box, seen = jittered_box(view_of(), training_set.PLAIN, np.random.default_rng(0))
+    np.testing.assert_array_equal(box, view_of().box)
+    assert (seen == 1).all()
+
+
+def test_a_cut_box_ends_where_the_image_does() -> None:
+    cut = training_set.PLAIN.model_copy(update={"cut": 1.0})
+    sides = Counter()
+    for seed in range(60):
+        box, seen = jittered_box(view_of(), cut, np.random.default_rng(seed))
+        moved = np.flatnonzero(box != view_of().box)
+        assert len(moved) == 1
+        side = int(moved[0])
+        sides[side] += 1
+        share = abs(box[side] - view_of().box[side]) / (120 if side % 2 == 0 else 60)
+        assert 0.05 <= share <= cut.cut_share
+        gone = {
+            0: np.s_[:, : int(box[0])], 1: np.s_[: int(box[1])],
+            2: np.s_[:, int(box[2]) :], 3: np.s_[int(box[3]) :],
+        }[side]  # fmt: skip
+        assert (seen[gone] == 2).all()
+        assert (seen == 2).sum() == seen[gone].size
+    assert set(sides) == {0, 1, 2, 3}
+    assert sides[0] + sides[2] > sides[1] + sides[3]  # mostly left and right
+
+
+def test_jitter_has_the_deviation_that_it_says() -> None:
+    jitter = training_set.PLAIN.model_copy(update={"box_jitter": 0.05})
+    boxes = [jittered_box(view_of(), jitter, np.random.default_rng(s))[0] for s in range(400)]
+    off = (np.array(boxes) - view_of().box) / [120, 60, 120, 60]
+    np.testing.assert_allclose(off.std(axis=0), 0.05, rtol=0.15)
+    np.testing.assert_allclose(off.mean(axis=0), 0.0, atol=0.01)
+    assert np.abs(off).max() <= 0.125 + 1e-9
+    rough = jitter.model_copy(update={"rough_box": 1.0})
+    boxes = [jittered_box(view_of(), rough, np.random.default_rng(s))[0] for s in range(400)]
+    assert ((np.array(boxes) - view_of().box) / [120, 60, 120, 60]).std() == pytest.approx(
+        0.15, rel=0.1
+    )
+
+
+# --- pixels
+
+
+def test_switched_off_nothing_degrades() -> None:
+    image = np.random.default_rng(0).integers(0, 256, (64, 96, 3), dtype=np.uint8)
+    np.testing.assert_array_equal(
+        degrade(image, training_set.PLAIN, np.random.default_rng(0)), image
+    )
+
+
+@pytest.mark.parametrize("name", ["colour", "shrink", "blur", "noise", "jpeg"])
+def test_each_degradation_changes_a_copy_a_little(name: str) -> None:
+    y, x = np.mgrid[:64, :96]
+    image = np.stack([x * 2, y * 3, (x + y)], axis=2).astype(np.uint8)
+    before = image.copy()
+    only = training_set.PLAIN.model_copy(update={name: 1.0})
+    changed = 0
+    for seed in range(6):
+        found = degrade(image, only, np.random.default_rng(seed))
+        assert found.shape == image.shape
+        assert found.dtype == np.uint8
+        changed += not np.array_equal(found, image)
+        assert np.corrcoef(found.ravel(), image.ravel())[0, 1] > 0.5
+    assert changed >= 5
+    np.testing.assert_array_equal(image, before)
+
+
+def test_occluders_hide_the_share_that_is_asked_for() -> None:
+    photos = [np.full((50, 60, 3), 200, np.uint8)]
+    silhouette = np.zeros((128, 192), dtype=bool)
+    silhouette[30:100, 40:160] = True
+    shares = []
+    for seed in range(40):
+        image = np.zeros((128, 192, 3), np.uint8)
+        found, mask = paste_occluders(
+            image, silhouette, 0.4, photos, photos, 0.2, np.random.default_rng(seed)
+        )
+        np.testing.assert_array_equal((found > 0).any(axis=2), mask)
+        shares.append((mask & silhouette).sum() / silhouette.sum())
+    assert max(shares) <= 0.85
+    assert np.mean(np.array(shares) >= 0.4) > 0.75  # after six patches it gives up
+    assert 0.4 <= np.median(shares) < 0.65
+
+
+def test_nothing_to_hide() -> None:
+    photos = [np.full((50, 60, 3), 200, np.uint8)]
+    image = np.zeros((64, 64, 3), np.uint8)
+    nothing = np.zeros((64, 64), dtype=bool)
+    found, mask = paste_occluders(image, nothing, 0.5, photos, photos, 0, np.random.default_rng(0))
+    assert not mask.any()
+    assert not found.any()
+
+
+@holds_for(st.integers(0, 1000), st.integers(6, 200), st.integers(6, 130), examples=40)
+def test_patches_and_blobs_have_the_size_that_is_asked_for(seed, width, height) -> None:
+    rng = np.random.default_rng(seed)
+    photos = [rng.integers(0, 256, (40, 90, 3), dtype=np.uint8)]
+    assert photo_patch(photos, width, height, rng).shape == (height, width, 3)
+    shape = blob(width, height, rng)
+    assert shape.shape == (height, width)
+    assert shape.mean() > 0.1
+
+
+# --- reading
+
+
+def test_a_folder_without_photos_is_named(tmp_path: Path) -> None:
+    (tmp_path / "note.txt").write_text("no photo")
+    with pytest.raises(NemoError, match=str(tmp_path)):
+        load_photos(tmp_path)
+
+
+def test_big_photos_are_reduced_and_rgb(tmp_path: Path) -> None:
+    bgr = np.zeros((300, 900, 3), np.uint8)
+    bgr[..., 2] = 250  # red
+    cv2.imwrite(str(tmp_path / "big.png"), bgr)
+    (tmp_path / "broken.jpg").write_bytes(b"no image")
+    (photo,) = load_photos(tmp_path)
+    assert max(photo.shape) == 400
+    assert photo[0, 0].tolist() == [250, 0, 0]
+
+
+def test_the_cuboid_is_the_cads_mirrored_mean(root: Path) -> None:
+    maker, outline = sample_maker(root, root / "photos", training_set.config())
+    np.testing.assert_allclose(maker.mesh.extent, [0.4, 0.86, 0.32], atol=1e-6)
+    np.testing.assert_allclose(maker.mesh.lo[0], -maker.mesh.hi[0])
+    assert outline.shape == (400, 3)
+    np.testing.assert_allclose(outline[200:], outline[:200] * [-1, 1, 1])
+
+
+def test_objects_without_a_cad_model_are_refused(tmp_path: Path) -> None:
+    write_object(tmp_path, "a", [thing(cad_index=None)], suffix=".png", imgsize=[160, 120, 3])
+    write_set(tmp_path, "train", ["a"])
+    with pytest.raises(NemoError, match="names a CAD model"):
+        sample_maker(tmp_path, tmp_path, training_set.config())
