@@ -13,9 +13,12 @@ from typing import NamedTuple
 
 import numba
 import numpy as np
+import numpy.typing as npt
 
 from nemo_model.boxfit import pull
 from nemo_model.objective import FAST, NEAR, evaluate
+
+Array = npt.NDArray[np.float64]
 
 ROTATION, TRANSLATION, TOTAL, ENERGY, COVERED, EXPLAINED, EVALUATIONS = 0, 9, 12, 13, 14, 15, 16
 RESULT = 17
@@ -175,6 +178,14 @@ def _keep(result, total, R, t, work):  # type: ignore[no-untyped-def]
 
 
 @numba.njit(cache=True, fastmath=FAST)
+def _take(result, R, t):  # type: ignore[no-untyped-def]
+    for i in range(3):
+        for j in range(3):
+            R[i, j] = result[3 * i + j]
+        t[i] = result[TRANSLATION + i]
+
+
+@numba.njit(cache=True, fastmath=FAST)
 def climb(table, scene, box, R, t, freedom, schedule, work, result):  # type: ignore[no-untyped-def]
     """Climb from (R, t), which are changed; the best pose met is left in `result` (RESULT,)."""
     result[TOTAL] = -1e300
@@ -202,6 +213,8 @@ def climb(table, scene, box, R, t, freedom, schedule, work, result):  # type: ig
         if not size > 0.0 or not size < 1e300:
             break
         step_pose(R, t, step, schedule.length, freedom)
+    if schedule.adam_steps > 0:  # Adam wanders about the peak: go on from the best pose it met
+        _take(result, R, t)
     for _ in range(schedule.newton_steps):
         total = score(table, scene, box, R, t, work, 2)
         used += 1
@@ -237,12 +250,33 @@ def climb_on(table, scene, box, order, freedom, schedule, work, results):  # typ
     used = 0
     for k in order:
         row = results[k]
-        for i in range(3):
-            for j in range(3):
-                R[i, j] = row[3 * i + j]
-            t[i] = row[TRANSLATION + i]
+        _take(row, R, t)
         climb(table, scene, box, R, t, freedom, schedule, work, longer)
         used += int(longer[EVALUATIONS])
         if longer[TOTAL] > row[TOTAL]:
             row[:] = longer
     return used
+
+
+def blend(results: Array, best: Array, temperature: float, cosine: float) -> tuple[Array, Array]:
+    """Return the mean pose (R, t) of the climbs that ended near the best one.
+
+    The objective is rough within some degrees of its peak (cells change sides), so climbs from
+    different starts end beside each other at almost equal heights; their mean is steadier than
+    the highest. Each weighs exp((its total - the best total) / temperature).
+
+    Args:
+        results: (n, RESULT).
+        best: (RESULT,) the best of them.
+        temperature: in units of E, positive.
+        cosine: of the largest angle that is near.
+    """
+    cosines = 0.5 * (results[:, :TRANSLATION] @ best[:TRANSLATION] - 1.0)
+    near = results[cosines > cosine]
+    weights = np.exp(np.minimum((near[:, TOTAL] - best[TOTAL]) / temperature, 0.0))
+    weights /= max(float(weights.sum()), 1e-300)
+    if len(near) < 2:
+        return best[:TRANSLATION].reshape(3, 3).copy(), best[TRANSLATION:TOTAL].copy()
+    u, _, vt = np.linalg.svd((weights @ near[:, :TRANSLATION]).reshape(3, 3))
+    u[:, 2] *= np.sign(np.linalg.det(u) * np.linalg.det(vt))
+    return u @ vt, weights @ near[:, TRANSLATION:TOTAL]

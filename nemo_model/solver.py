@@ -24,6 +24,7 @@ from nemo_model.refine import (
     TRANSLATION,
     Box,
     Schedule,
+    blend,
     climb_from,
     climb_on,
 )
@@ -128,9 +129,13 @@ def solve_cold(
     order = np.argsort(-results[:, TOTAL], kind="stable")[: config.finalists]
     used += climb_on(model.table, scene, box, order, freedom, last, buffers.work, results)
     best = results[int(np.argmax(results[:, TOTAL]))]
-    if config.starts > 1 and not _apart(model, results, best).any():
+    R, t = _pose(best)
+    if config.blend > 0.0:
+        R, mean_t = blend(results, best, config.blend, math.cos(math.radians(config.blend_deg)))
+        t = t if fixed else mean_t
+    if config.starts > 1 and not _apart(model, results, R).any():
         # all starts led to one mode: the margin needs another, be it a weak one
-        away = np.flatnonzero(_apart(model, model.rotations.reshape(-1, 9), best))
+        away = np.flatnonzero(_apart(model, model.rotations.reshape(-1, 9), R))
         if len(away):
             rival = away[int(np.argmax(buffers.scores[away]))]
             both = np.zeros((2, RESULT))
@@ -142,7 +147,7 @@ def solve_cold(
             used += int(both[:, EVALUATIONS].sum())
             results = np.concatenate([best[None], both])
             best = results[0]
-    return _solution(model, scene, buffers, results, best, used)
+    return _solution(model, scene, buffers, results, best, (R, t), used)
 
 
 def solve_warm(
@@ -166,15 +171,18 @@ def solve_warm(
     t_start = _translation(given_t if fixed else t0)
     R_start = _rotation(R0)
     box = _box(model, box_map, K, reliable, off=fixed)
-    schedule = _schedule(model, config.warm_adam_steps, config.warm_newton_steps)
-    turns = np.array([[1.0, 1.0, 1.0], [-1.0, -1.0, 1.0]][: 2 if config.warm_twin else 1])
-    results = np.zeros((len(turns), RESULT))
-    climb_from(
-        model.table, scene, box, R_start * turns[:, None, :], np.repeat(t_start[None], 2, axis=0),
-        3 if fixed else 6, schedule, buffers.work, results,
-    )  # fmt: skip
+    long = _schedule(model, config.warm_adam_steps, config.warm_newton_steps)
+    long = long._replace(rate_start=config.warm_rate_start)
+    short = _schedule(model, config.twin_adam_steps, config.twin_newton_steps)
+    results = np.zeros((2 if config.warm_twin else 1, RESULT))
+    turns = (np.ones(3), np.array([-1.0, -1.0, 1.0]))
+    for row, turn, schedule in zip(results, turns, (long, short), strict=False):
+        climb_from(
+            model.table, scene, box, (R_start * turn)[None], t_start[None], 3 if fixed else 6,
+            schedule, buffers.work, row[None],
+        )  # fmt: skip
     used = int(results[:, EVALUATIONS].sum())
-    return _solution(model, scene, buffers, results, results[0], used)
+    return _solution(model, scene, buffers, results, results[0], _pose(results[0]), used)
 
 
 def _scene(
@@ -249,9 +257,9 @@ def _rotation(values: npt.ArrayLike) -> Array:
     return R
 
 
-def _apart(model: SolverModel, rows: Array, best: Array) -> npt.NDArray[np.bool_]:
-    """Return (n,): which rotations of rows (n, >= 9) are another mode than that of best (>= 9,)."""
-    cosine = 0.5 * (rows[:, :TRANSLATION] @ best[:TRANSLATION] - 1.0)
+def _apart(model: SolverModel, rows: Array, R: Array) -> npt.NDArray[np.bool_]:
+    """Return (n,): which rotations of rows (n, >= 9) are another mode than R (3, 3)."""
+    cosine = 0.5 * (rows[:, :TRANSLATION] @ R.ravel() - 1.0)
     return np.asarray(cosine < math.cos(math.radians(model.config.second_apart_deg)))
 
 
@@ -260,11 +268,17 @@ def _pose(row: Array) -> tuple[Array, Array]:
 
 
 def _solution(
-    model: SolverModel, scene: Scene, buffers: Buffers, results: Array, best: Array, used: int
+    model: SolverModel,
+    scene: Scene,
+    buffers: Buffers,
+    results: Array,
+    best: Array,
+    pose: tuple[Array, Array],
+    used: int,
 ) -> Solution:
-    """Report the pose in the row `best` of results, and the second mode among the others."""
-    R, t = _pose(best)
-    others = results[_apart(model, results, best)]
+    """Report the pose, that of the row `best` or near it, and the second mode among results."""
+    R, t = pose
+    others = results[_apart(model, results, R)]
     second = others[int(np.argmax(others[:, TOTAL]))] if len(others) else None
     work = buffers.work
     evaluate(model.table, scene, R, t, work, 2)

@@ -35,10 +35,14 @@ class SolverConfig:
         finalists: best climbs that are climbed longer.
         start_adam_steps, start_newton_steps: of the first climb.
         final_adam_steps, final_newton_steps: of the second climb.
-        warm_adam_steps, warm_newton_steps: of a warm start; Adam widens the basin from about 30 to
-            about 50 degrees.
+        warm_adam_steps, warm_newton_steps, warm_rate_start: of a warm start; Adam widens the basin
+            from about 15 to about 30 degrees, and its first steps are shorter than a cold start's.
         warm_twin: warm starts also climb from the pose turned by 180 degrees about the object's z
             axis and report it as the second mode (0 margin where switched off).
+        twin_adam_steps, twin_newton_steps: of that climb.
+        blend: the cold pose is the mean of the climbs that ended near the best, each weighing
+            exp(-(what it lacks in E) / blend); 0 takes the best one.
+        blend_deg: how near.
         rate_start, rate_end: Adam's step lengths (radians; shares of half the object's size).
         beta1, beta2: Adam's averages.
         damping: share of the Hessian's diagonal added in Gauss-Newton.
@@ -61,14 +65,19 @@ class SolverConfig:
     )  # fmt: skip
     starts: int = 6
     apart_deg: float = 25.0
-    finalists: int = 2
+    finalists: int = 3
     start_adam_steps: int = 12
     start_newton_steps: int = 2
     final_adam_steps: int = 10
     final_newton_steps: int = 6
-    warm_adam_steps: int = 6
-    warm_newton_steps: int = 4
+    warm_adam_steps: int = 10
+    warm_newton_steps: int = 6
+    warm_rate_start: float = 0.05
     warm_twin: bool = True
+    twin_adam_steps: int = 6
+    twin_newton_steps: int = 2
+    blend: float = 4.0
+    blend_deg: float = 15.0
     rate_start: float = 0.1
     rate_end: float = 0.01
     beta1: float = 0.8
