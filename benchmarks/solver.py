@@ -28,24 +28,23 @@ import numpy as np
 from scipy.spatial.transform import Rotation
 
 from nemo_model.mesh import cuboid
+from nemo_model.objective import Scene, background
 from nemo_model.pose import geodesic, rotation_from_angles
-from nemo_model.refine import RESULT, TOTAL, Box, Schedule, climb_from
-from nemo_model.solver import SolverConfig, SolverModel, solve_cold, solve_warm
+from nemo_model.refine import RESULT, TOTAL, Schedule, climb_from
+from nemo_model.solver import SolverConfig, SolverModel, _box, solve_cold, solve_warm
 from nemo_model.solver_model import buffers_of
 from nemo_model.synthetic import Problem, clutter_features, make_problem, smooth_features
 
 
 def adam_reference(model: SolverModel, problem: Problem, starts: np.ndarray) -> np.ndarray:
     """Return R (3, 3) of the paper's schedule: the best of the starts, then 300 Adam steps."""
-    from nemo_model.objective import Scene, background
-
     height, width, channels = problem.features.shape
     buffers = buffers_of(model, height, width)
     flat = problem.features.reshape(-1, channels)
     background(flat, model.clutter, False, buffers.background)
     K = problem.K_map
     scene = Scene(flat, buffers.background, height, width, K[0, 0], K[1, 1], K[0, 2], K[1, 2])
-    box = Box(model.outline, np.zeros(4), np.ones(4), 1.0, 0.0)
+    box = _box(model, None, K, (True,) * 4, off=True)
     scored = np.zeros((len(starts), RESULT))
     places = np.repeat(problem.t[None], len(starts), axis=0)
     still = Schedule(0, 0.05, 0.05, 0.4, 0.6, 0, 0.05, model.length, 0.3, 0.15, 1e-4)
