@@ -75,11 +75,13 @@ def fit(points, R, rays, weights, t):  # type: ignore[no-untyped-def]
 
 
 @numba.njit(cache=True, fastmath=FAST)
-def pull(points, R, t, rays, fx, fy, weights, sigma, scale, order, gradient, hessian):  # type: ignore[no-untyped-def]
-    """Add the box term to an evaluation: minus scale * sum over sides w rho(gap / sigma).
+def pull(points, R, t, rays, fx, fy, weights, sigmas, scale, order, gradient, hessian):  # type: ignore[no-untyped-def]
+    """Add the box term to an evaluation: minus scale * sum of w rho(gap / sigma).
 
-    gap is the distance in cells between a side of the projected points' bounding box and the
-    box; rho(r) = log(1 + r^2) / 2 (Cauchy), whose pull fades for sides that are plainly wrong.
+    gap (6,): the distances in cells between the sides (x1, y1, x2, y2) of the projected points'
+    bounding box and the box, and between their centres (x, y). Sides err with the object's shape,
+    which differs from car to car, centres much less. rho(r) = log(1 + r^2) / 2 (Cauchy), whose
+    pull fades for what is plainly wrong.
     Adds the gradient by (omega, dt) from order 1, and from order 2 the Gauss-Newton Hessian of the
     negative. Returns the term, or 0 when a point is not in front of the camera.
     """
@@ -106,35 +108,43 @@ def pull(points, R, t, rays, fx, fy, weights, sigma, scale, order, gradient, hes
         if v > extreme[3]:
             extreme = (extreme[0], extreme[1], extreme[2], v)
             which = (which[0], which[1], which[2], k)
-    term = 0.0
-    row = np.empty(6)
+    rows = np.zeros((6, 6))  # per residual, by (omega, dt): four sides, two centres
+    gaps = np.zeros(6)
     for side in range(4):
         focal = fy if side & 1 else fx
-        r = (extreme[side] - rays[side]) * focal / sigma
-        amount = scale * weights[side]
-        if amount <= 0.0:
-            continue
-        term -= 0.5 * amount * math.log1p(r * r)
-        if order == 0:
-            continue
+        gaps[side] = (extreme[side] - rays[side]) * focal
         k = which[side]
         px, py, pz = points[0, k], points[1, k], points[2, k]
         y0 = R[0, 0] * px + R[0, 1] * py + R[0, 2] * pz
         y1 = R[1, 0] * px + R[1, 1] * py + R[1, 2] * pz
         y2 = R[2, 0] * px + R[2, 1] * py + R[2, 2] * pz
-        unit = focal / (sigma * (y2 + t[2]))
+        unit = focal / (y2 + t[2])
+        row = rows[side]
         row[3] = 0.0 if side & 1 else unit
         row[4] = unit if side & 1 else 0.0
         row[5] = -unit * extreme[side]
         row[0] = y1 * row[5] - y2 * row[4]
         row[1] = y2 * row[3] - y0 * row[5]
         row[2] = y0 * row[4] - y1 * row[3]
+    for axis in range(2):
+        gaps[4 + axis] = 0.5 * (gaps[axis] + gaps[axis + 2])
+        for i in range(6):
+            rows[4 + axis, i] = 0.5 * (rows[axis, i] + rows[axis + 2, i])
+    term = 0.0
+    for k in range(6):
+        amount = scale * weights[k]
+        if amount <= 0.0:
+            continue
+        r = gaps[k] / sigmas[k]
+        term -= 0.5 * amount * math.log1p(r * r)
+        if order == 0:
+            continue
         robust = amount / (1.0 + r * r)
         for i in range(6):
-            gradient[i] -= robust * r * row[i]
+            gradient[i] -= robust * r * rows[k, i] / sigmas[k]
             if order > 1:
                 for j in range(6):
-                    hessian[i, j] += robust * row[i] * row[j]
+                    hessian[i, j] += robust * rows[k, i] * rows[k, j] / sigmas[k] ** 2
     return term
 
 

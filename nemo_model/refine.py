@@ -43,13 +43,13 @@ class Schedule(NamedTuple):
 
 
 class Box(NamedTuple):
-    """The soft box term: outline (3, P) float32, its sides as rays (4,), weights (4,), width in
-    cells, and weight in units of E (0: off)."""
+    """The soft box term: outline (3, P) float32, its sides as rays (4,), weights (6,) and widths
+    in cells (6,) of four sides and two centres, and weight in units of E (0: off)."""
 
     outline: np.ndarray
     rays: np.ndarray
     weights: np.ndarray
-    sigma: float
+    sigmas: np.ndarray
     scale: float
 
 
@@ -159,7 +159,7 @@ def score(table, scene, box, R, t, work, order):  # type: ignore[no-untyped-def]
     energy = evaluate(table, scene, R, t, work, order)
     if box.scale > 0.0:
         energy += pull(
-            box.outline, R, t, box.rays, scene.fx, scene.fy, box.weights, box.sigma, box.scale,
+            box.outline, R, t, box.rays, scene.fx, scene.fy, box.weights, box.sigmas, box.scale,
             order, work.gradient, work.hessian,
         )  # fmt: skip
     return energy

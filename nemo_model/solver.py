@@ -214,7 +214,7 @@ def _box(
     off: bool,
 ) -> Box:
     if box_map is None:
-        return Box(model.outline, np.zeros(4), np.ones(4), 1.0, 0.0)
+        return Box(model.outline, np.zeros(4), np.ones(6), np.ones(6), 0.0)
     box = np.asarray(box_map, dtype=np.float64)
     if box.shape != (4,) or not np.isfinite(box).all() or np.abs(box).max() > _FARTHEST:
         raise ValueError(f"box: {box.tolist()} must be four finite numbers in map cells")
@@ -225,11 +225,15 @@ def _box(
     if flags.shape != (4,):
         raise ValueError("reliable: need four flags, for x1, y1, x2, y2")
     config = model.config
+    sides = np.full(4, config.box_sigma * 0.5 * (width + height))
+    sigmas = np.concatenate([sides, config.centre_sigma * np.array([width, height])])
+    whole = config.centre_weight * (flags[:2] & flags[2:])  # a cut box's centre says nothing
+    weights = np.concatenate([np.where(flags, 1.0, DOUBTFUL), whole])
     return Box(
         model.outline,
         box_rays(box, K),
-        np.where(flags, 1.0, DOUBTFUL),
-        max(config.box_sigma * 0.5 * (width + height), 1e-3),
+        weights,
+        np.maximum(sigmas, 1e-3),
         0.0 if off else config.box_weight * width * height,
     )
 

@@ -50,7 +50,9 @@ class SolverConfig:
         tolerance: Gauss-Newton stops when both parts of a step are shorter (same units).
         box_weight: pull of the detector's box in units of E, as a share of the cells in the box;
             0 switches it off.
-        box_sigma: width of the box term, as a share of the box's mean side.
+        box_sigma: width of the box term for sides, as a share of the box's mean side.
+        centre_weight: pull of the box's centre as a share of a side's; 0 switches it off.
+        centre_sigma: width of the box term for the centre, as a share of the box's width (height).
         second_apart_deg: a mode is a second one when its rotation differs by at least so much.
     """
 
@@ -88,6 +90,8 @@ class SolverConfig:
     tolerance: float = 1e-4
     box_weight: float = 0.1  # with box_sigma tuned on real photos (train-tune, L0 to L3)
     box_sigma: float = 0.2
+    centre_weight: float = 1.0
+    centre_sigma: float = 0.07
     second_apart_deg: float = 25.0
 
     def __post_init__(self) -> None:

@@ -69,12 +69,13 @@ def test_derivatives_of_the_box_term(angle: tuple, place: tuple) -> None:
     R, t = Rotation.from_rotvec(angle).as_matrix(), np.array(place)
     columns = np.ascontiguousarray(POINTS.T, dtype=np.float32)
     box = box_of(R, t) + np.array([0.7, -0.4, -1.1, 0.3])
-    rays, weights = box_rays(box, K), np.array([1.0, 0.5, 1.0, 1e-3])
+    rays, weights = box_rays(box, K), np.array([1.0, 0.5, 1.0, 1e-3, 0.7, 0.0])
+    sigmas = np.array([0.8, 0.8, 0.8, 0.8, 0.3, 0.2])
 
     def term(step: np.ndarray, order: int = 0) -> tuple[float, np.ndarray, np.ndarray]:
         g, H = np.zeros(6), np.zeros((6, 6))
         turned = np.ascontiguousarray(Rotation.from_rotvec(step[:3]).as_matrix() @ R)
-        value = pull(columns, turned, t + step[3:], rays, K[0, 0], K[1, 1], weights, 0.8, 2.0,
+        value = pull(columns, turned, t + step[3:], rays, K[0, 0], K[1, 1], weights, sigmas, 2.0,
                      order, g, H)  # fmt: skip
         return value, g, H
 
@@ -91,7 +92,7 @@ def test_the_box_term_is_nil_at_its_box_and_behind_the_camera() -> None:
     R, t = np.eye(3), np.array([0.0, 0.0, 2.0])
     columns = np.ascontiguousarray(POINTS.T, dtype=np.float32)
     rays, g, H = box_rays(box_of(R, t), K), np.zeros(6), np.zeros((6, 6))
-    args = (rays, K[0, 0], K[1, 1], np.ones(4), 0.5, 1.0, 2, g, H)
+    args = (rays, K[0, 0], K[1, 1], np.ones(6), np.full(6, 0.5), 1.0, 2, g, H)
     assert pull(columns, R, t, *args) == pytest.approx(0.0, abs=1e-9)
     assert np.abs(g).max() < 1e-3
     assert pull(columns, R, np.array([0.0, 0.0, 0.1]), *args) == 0.0
