@@ -3,7 +3,6 @@
 
 from __future__ import annotations
 
-import argparse
 import json
 import re
 import shutil
@@ -11,7 +10,8 @@ from pathlib import Path
 
 import numpy as np
 import pytest
-from recordings import COUNT, ImageEstimator, arguments, box_at, write_files
+from recordings import COUNT, ImageEstimator, box_at, write_files
+from replaying import make_bag, result, run
 from tracking_doubles import CAMERA
 
 from nemo_model.boxes import Detection
@@ -20,21 +20,7 @@ from nemo_model.errors import NemoError
 from nemo_ros import conversion
 from nemo_ros.bags import Bag, BagError, BagWriter
 from nemo_ros.bagtypes import CAMERA_INFO, DETECTIONS_2D, DETECTIONS_3D, IMAGE
-from nemo_ros.commands import bag_from_frames, replay
-from nemo_ros.settings import default_model
-
-
-def run(*words: str | Path) -> int:
-    parser = argparse.ArgumentParser()
-    replay.add_arguments(parser)
-    return replay.run(parser.parse_args([str(word) for word in words]))
-
-
-def make_bag(files, out: Path, *more: str) -> Path:
-    parser = argparse.ArgumentParser()
-    bag_from_frames.add_arguments(parser)
-    assert bag_from_frames.run(parser.parse_args(arguments(files, out, *more))) == 0
-    return out
+from nemo_ros.commands import replay
 
 
 @pytest.fixture
@@ -53,10 +39,6 @@ def recording(tmp_path_factory):
 def bag(tmp_path_factory, recording):
     out = tmp_path_factory.mktemp("bag") / "small"
     return make_bag(recording, out, "--encoding", "png", "--ground-truth", str(recording["truth"]))
-
-
-def result(path: Path) -> dict:
-    return json.loads(path.read_text())
 
 
 # -- determinism ----------------------------------------------------------------------------------
@@ -393,49 +375,6 @@ def test_ids_of_the_detector_can_be_ignored(tmp_path, double):
     run(tmp_path / "bag", "--ignore-ids", *options)
     joined = [f["objects"][0]["id"] for f in result(tmp_path / "out.json")["frames"]]
     assert joined == ["car-1"] * 3
-
-
-# -- with the real model --------------------------------------------------------------------------
-
-
-@pytest.fixture(scope="module")
-def model() -> Path:
-    try:
-        return default_model()
-    except NemoError as error:
-        pytest.skip(str(error))
-
-
-@pytest.fixture(scope="module")
-def lead_car(tmp_path_factory, shared_data) -> Path:
-    folder = shared_data / "kitti_lead_car"
-    if not folder.is_dir():
-        pytest.skip(f"{folder} is not there")
-    files = {
-        "images": folder / "images",
-        "camera": folder / "camera_info.json",
-        "boxes": folder / "lead_car.csv",
-    }
-    return make_bag(files, tmp_path_factory.mktemp("lead") / "lead_car", "--limit", "20")
-
-
-def test_kitti_lead_car_twice_gives_the_same_bytes_and_the_rear_view(tmp_path, lead_car, model):
-    for name in ("a.json", "b.json"):
-        run(lead_car, "--model", model, "--json", tmp_path / name)
-    assert (tmp_path / "a.json").read_bytes() == (tmp_path / "b.json").read_bytes()
-    frames = result(tmp_path / "a.json")["frames"]
-    assert len(frames) == 20
-    assert {frame["objects"][0]["id"] for frame in frames} == {"car-1"}
-    headings, distances = [], []
-    for frame in frames:
-        (one,) = frame["objects"]
-        x, y, z, w = one["quaternion_xyzw"]
-        front = -np.array([2 * (x * y - z * w), 1 - 2 * (x * x + z * z), 2 * (y * z + x * w)])
-        headings.append(abs(np.degrees(np.arctan2(front[0], front[2]))))
-        distances.append(one["position_m"][2])
-    # seen from behind all along, 7.8 to 6.9 m from its rear plane, about 4.6 m long
-    assert np.median(headings) < 15.0
-    assert 7.5 < np.median(distances) < 12.0
 
 
 def test_an_unknown_model_folder_is_an_error_of_the_user(bag, tmp_path):
