@@ -4,10 +4,11 @@
 from __future__ import annotations
 
 import ast
+import subprocess
 import sys
 from collections.abc import Callable
 from importlib import import_module
-from importlib.metadata import EntryPoint
+from importlib.metadata import EntryPoint, entry_points
 from pathlib import Path
 from types import ModuleType
 from typing import Any
@@ -140,6 +141,19 @@ def test_a_command_without_a_docstring_still_runs(
 ) -> None:
     install({"quiet": fake(monkeypatch, "quiet_command", lambda args: 0, None)})
     assert cli.main(["quiet"]) == 0
+
+
+def test_the_installed_command_finds_them() -> None:
+    """Where the package is installed, as a process of its own."""
+    installed = [point.name for point in entry_points(group=cli.GROUP)]
+    if not installed:
+        pytest.skip("the package is not installed: no entry points")
+    done = subprocess.run(
+        [sys.executable, "-m", "nemo_model.cli", "--help"], capture_output=True, text=True
+    )
+    assert done.returncode == 0
+    assert all(name in done.stdout for name in installed)
+    assert "not available" not in done.stdout
 
 
 # --- running them

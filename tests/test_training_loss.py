@@ -135,6 +135,31 @@ def test_near_vertices_do_not_compete_and_twins_compete_harder(maker, bank) -> N
     assert not (twins & expected)[clear].any()
 
 
+def test_a_near_vertex_with_the_same_feature_costs_nothing(maker, bank) -> None:
+    """A neighbour that looks the same would cost log 2; only a far one does."""
+    distance = np.linalg.norm(maker.mesh.vertices - maker.mesh.vertices[5], axis=1)
+    order = np.argsort(distance)
+    near, far = int(order[1]), int(order[-1])
+    sample = Batch(
+        image=torch.zeros(1, 128, 192, 3, dtype=torch.uint8),
+        vertex=torch.tensor([[5]]),
+        uv=torch.tensor([[[7.0, 3.0]]]),
+        clutter=torch.zeros(1, 16, 24, dtype=torch.bool),
+        corner=torch.zeros(1, 1, 16, 24, 3, dtype=torch.long),
+        weight=torch.zeros(1, 1, 16, 24, 3),
+    )
+    losses = []
+    for alike in (near, far):
+        with torch.no_grad():
+            bank.raw_theta.normal_(generator=torch.Generator().manual_seed(0))
+            bank.raw_theta[alike] = bank.raw_theta[5]
+        features = bank.theta[5].detach()[None, :, None, None].expand(1, -1, 16, 24).contiguous()
+        of = objective(maker, near=float(distance[near]) + 1e-3, twin_margin=0.0)
+        losses.append(of(features, bank, sample).vertex.item())
+    assert losses[0] < 0.1
+    assert losses[1] == pytest.approx(np.log(2.0), abs=0.1)
+
+
 def test_a_twin_margin_raises_the_loss(maker, batch, bank) -> None:
     plain = objective(maker, twin_margin=0.0)(rendered(bank, batch), bank, batch)
     harder = objective(maker, twin_margin=0.3)(rendered(bank, batch), bank, batch)
