@@ -175,10 +175,12 @@ class PoseNode(LifecycleNode):
         return publisher
 
     def _make_subscriptions(self) -> None:
-        # Best effort takes from every publisher; a deep queue of images would only be lag.
+        # Best effort takes from every publisher. The executor only joins, so a few images waiting
+        # here are no lag: the worker's slot keeps the newest, and what it drops is counted, while
+        # what DDS drops is not.
         image_type = IMAGE_TYPES[self.get_parameter("image_transport").value]
         for name, topic, depth, callback in (
-            (image_type, "image", 2, self._on_image),
+            (image_type, "image", 5, self._on_image),
             ("sensor_msgs/msg/CameraInfo", "camera_info", 2, self._on_camera_info),
             ("vision_msgs/msg/Detection2DArray", "detections", 5, self._on_boxes),
         ):

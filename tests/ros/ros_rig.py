@@ -142,7 +142,10 @@ class Rig:
 
     def last(self) -> str:
         """The last statuses, for a failure's message."""
-        return "last reports: " + "; ".join(f"{r.name}={r.message}" for r in self.reports[-4:])
+        pose = next((r.values for r in reversed(self.reports) if r.name == "pose"), {})
+        counts = {k: v for k, v in pose.items() if "(ms)" not in k and "sha256" not in k}
+        last = "; ".join(f"{r.name}={r.message}" for r in self.reports[-4:])
+        return f"last reports: {last}; counts: {counts}"
 
     def wait_report(
         self, holds: Callable[[Report], bool], timeout: float, what: str, since: int = 0

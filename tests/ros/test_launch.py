@@ -109,21 +109,17 @@ def test_killed_node_is_restarted(rig: Rig, model: Path, tmp_path: Path) -> None
 
 
 def test_every_720p_image_arrives(rig: Rig, model: Path, tmp_path: Path) -> None:
-    """Best effort, 2.8 MB each: with Fast DDS's default segment nine in ten are lost."""
-    count, wide = 40, camera(1280, 720, 1000.0)
+    """Best effort, 2.8 MB each: with Fast DDS's default segment most of them are lost.
+
+    The next frame is sent when the last one is answered, so a busy machine only makes it slower.
+    """
+    count, wide = 60, camera(1280, 720, 1000.0)
     pixels = picture(1, 1280, 720)
     with rig.running(tmp_path):
-        since = len(rig.reports)
         rig.send_info(rig.next_stamp(), wide)
+        rig.wait_report(lambda r: r.name == "camera" and "1280 x 720" in r.message, 5.0, "camera")
         for _ in range(count):
             stamp = rig.next_stamp()
             rig.send_image(stamp, pixels)
             rig.send_boxes(stamp, car(400, 300, 800, 500))
-            time.sleep(0.1)
-        rig.wait_report(
-            lambda r: r.name == "pose" and r.values.get("image received") == str(count),
-            5.0,
-            f"{count} images of {count}",
-            since,
-        )
-        rig.wait_poses(stamp)
+            rig.wait_poses(stamp)
