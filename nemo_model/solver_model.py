@@ -88,8 +88,8 @@ class SolverConfig:
     rotation_limit: float = 0.3
     translation_limit: float = 0.15
     tolerance: float = 1e-4
-    box_weight: float = 0.4  # these four tuned on real photos (train-tune, L0 to L3)
-    box_sigma: float = 0.3
+    box_weight: float = 0.1  # these four tuned on real photos (train-tune, L0 to L3)
+    box_sigma: float = 0.2
     centre_weight: float = 1.0
     centre_sigma: float = 0.1
     second_apart_deg: float = 25.0
