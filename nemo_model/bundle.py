@@ -164,7 +164,7 @@ def read_card(folder: Path) -> Card:
     """
     path = folder / CARD
     if not path.is_file():
-        raise BundleError(f"{path}: no such file; --model needs the folder of a bundle")
+        raise BundleError(f"{path}: no such file; give the folder of a model bundle")
     try:
         return Card.model_validate_json(path.read_text(encoding="utf-8"))
     except (OSError, UnicodeDecodeError) as error:

@@ -49,7 +49,9 @@ class Camera:
         if not np.isfinite(K).all():
             raise NemoError("camera: K holds NaN or infinite values; calibrate the camera")
         if K[0, 0] <= 0.0 or K[1, 1] <= 0.0:
-            raise NemoError("camera: the focal length in K is zero; the camera is not calibrated")
+            raise NemoError(
+                "camera: the focal length in K is zero or negative; the camera is not calibrated"
+            )
         if (K[2] != [0.0, 0.0, 1.0]).any():
             raise NemoError(f"camera: the last row of K is {K[2].tolist()}, needs 0, 0, 1")
         if self.width < 1 or self.height < 1:

@@ -19,7 +19,9 @@ def main(argv: Sequence[str] | None = None) -> int:
     """Run one subcommand and return its exit status; 2 for anything the user can put right."""
     arguments = list(sys.argv[1:] if argv is None else argv)
     known = {point.name: point for point in entry_points(group=GROUP)}
-    parser = argparse.ArgumentParser(prog="nemo", description=__doc__)
+    parser = argparse.ArgumentParser(
+        prog="nemo", description="Object pose by neural mesh models: use, measure, train."
+    )
     # not "command": a subcommand may have an option of that name
     commands = parser.add_subparsers(dest="subcommand", metavar="COMMAND", required=True)
     wanted = arguments[0] if arguments and arguments[0] in known else None

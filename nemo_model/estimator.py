@@ -247,6 +247,8 @@ class Estimator:
 
 
 def _image_size(image: npt.NDArray[np.uint8]) -> tuple[int, int]:
+    if not isinstance(image, np.ndarray):
+        raise NemoError(f"image: is {type(image).__name__}, not an array; was its file read?")
     if image.ndim != 3 or image.shape[2] != 3 or image.dtype != np.uint8 or not image.size:
         raise NemoError(f"image: {image.shape} {image.dtype}, needs uint8 (H, W, 3) RGB")
     return image.shape[1], image.shape[0]

@@ -85,7 +85,7 @@ def dds_environment() -> dict[str, str]:
 def environment(extra: Mapping[str, str] | None = None) -> dict[str, str]:
     """This process's environment, in which the package and the ROS 2 wheels are found."""
     env = {**os.environ, **(extra or {})}
-    if "ROS_DISTRO" not in env or not _sourced(env):
+    if "ROS_DISTRO" not in env or not sourced(env):
         prefixes = [str(PREFIX), *env.get("AMENT_PREFIX_PATH", "").split(os.pathsep)]
         env["AMENT_PREFIX_PATH"] = os.pathsep.join(dict.fromkeys(p for p in prefixes if p))
         env["PATH"] = f"{PREFIX / 'bin'}{os.pathsep}{env.get('PATH', '')}"
@@ -108,7 +108,7 @@ def launch_command(
         LaunchError: when there is no such launch file.
     """
     given = [f"{name}:={value}" for name, value in arguments.items()]
-    if _sourced(env) and launcher != "plain":
+    if sourced(env) and launcher != "plain":
         return ["ros2", "launch", PACKAGE, launch_file, *given]
     path = share() / "launch" / launch_file
     if not path.is_file():
@@ -164,7 +164,8 @@ def launched(
         running.stop()
 
 
-def _sourced(env: Mapping[str, str]) -> bool:
+def sourced(env: Mapping[str, str]) -> bool:
+    """Whether a ROS 2 installation is sourced in this environment."""
     return "ROS_DISTRO" in env and shutil.which("ros2", path=env.get("PATH")) is not None
 
 

@@ -114,7 +114,7 @@ def test_refusals_are_errors_of_the_user() -> None:
 
 
 def test_no_folder(tmp_path: Path) -> None:
-    refusal(tmp_path / "none", CARD, "no such file", "--model")
+    refusal(tmp_path / "none", CARD, "no such file", "give the folder")
 
 
 @pytest.mark.parametrize("name", [CARD, BACKBONE, NEURAL_MESH])

@@ -45,6 +45,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
 
 
 def run(args: argparse.Namespace) -> int:
+    pictures = _photos(args.backgrounds)
     bundle = Bundle.load(args.model)
     plain = bundle.card.model_copy(update={"calibration": None})
     bundle = Bundle(
@@ -64,7 +65,6 @@ def run(args: argparse.Namespace) -> int:
             )
         samples = subset(from_pascal3d(photos.objects), args.limit, args.seed)
         trials += object_trials(estimator, tqdm(samples, desc=f"L{level}"), args.jitter, rng)
-    pictures = _photos(args.backgrounds)
     trials += background_trials(estimator, pictures, int(args.background_share * len(trials)), rng)
     calibration = calibrate(
         trials, f"{args.split}, L0 to L3, boxes jittered by {args.jitter}, {len(trials)} trials"

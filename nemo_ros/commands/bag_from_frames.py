@@ -82,6 +82,8 @@ def run(args: argparse.Namespace) -> int:
     """Write the bag and say what is in it."""
     if args.rate is not None and not args.rate > 0:
         raise NemoError(f"--rate is {args.rate}, it must be positive")
+    if args.limit < 0:
+        raise NemoError(f"--limit is {args.limit}, it must be 0 (all frames) or more")
     if args.start < 0:
         raise NemoError("--start must not be negative")
     info = frame_files.read_camera(args.camera_info)

@@ -62,6 +62,8 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
 
 def run(args: argparse.Namespace) -> int:
     """Replay, write what was asked for, print a summary."""
+    if args.limit < 0:
+        raise NemoError(f"--limit is {args.limit}, it must be 0 (all frames) or more")
     settings = read_parameters(args.params)
     config = _with_options(settings.replay, args)
     for path in (args.json, args.report, args.overlay):
