@@ -72,9 +72,10 @@ def test_poses_empty_frames_and_overlay(rig: Rig, model: Path, tmp_path: Path) -
         assert changed[150:300, 200:440].mean() > 0.02, "something is drawn on the object"
 
         report = rig.wait_report(
-            lambda r: r.name == "pose" and r.values.get("frames answered") == "5", 5.0, "a report"
+            lambda r: r.name == "pose" and "track(s)" in r.message, 5.0, "a report"
         )
         assert report.level == 0
+        assert int(report.values["frames answered"]) >= 1
         assert report.values["model car provider"].endswith("ExecutionProvider")
         assert len(report.values["model car sha256"]) == 64
         assert float(report.values["latency p95 (ms)"]) > 0.0
@@ -90,16 +91,9 @@ def test_killed_node_is_restarted(rig: Rig, model: Path, tmp_path: Path) -> None
         os.kill(node_process(launch), signal.SIGKILL)
     # At once, as a supervisor does: DDS still believes in the dead node. By the launcher of
     # machines that have no other, which must do the same with the same file.
-    answered = len(rig.poses)
     with rig.running(tmp_path / "second", launcher="plain") as launch:
-        for _ in range(20):
-            rig.send_frame(car())
-            time.sleep(0.5)
-            if len(rig.poses) > answered:
-                break
-        else:
-            raise AssertionError(f"no pose after the restart; {rig.last()}")
-        after = rig.poses[answered]
+        stamp, *_ = rig.send_frame(car())
+        after = rig.wait_poses(stamp)
         left = launch.processes()
     assert after.detections[0].results == before.detections[0].results, "same image, same pose"
     deadline = time.monotonic() + 5.0
