@@ -99,6 +99,16 @@ def test_onnxruntime_gives_torchs_features_for_any_batch_and_size(
     np.testing.assert_allclose(np.linalg.norm(found, axis=3), 1.0, atol=1e-5)
 
 
+def test_no_path_of_the_exporting_machine_is_left(folder: Path) -> None:
+    data = (folder / "tiny-car" / "backbone.onnx").read_bytes()
+    for path in (
+        str(Path(exporter.__file__).parent),
+        str(Path(torch.__file__).parent),
+        "backbone.py",
+    ):
+        assert path.encode() not in data
+
+
 def test_weights_are_stored_as_half_and_computed_as_single(folder: Path) -> None:
     path = folder / "tiny-car" / "backbone.onnx"
     model = onnx.load(path)

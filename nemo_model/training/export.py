@@ -74,7 +74,7 @@ def backbone_onnx(model: NeuralMesh, height: int, width: int) -> bytes:
 
 
 def store_half(data: bytes) -> bytes:
-    """Return the model with its large weights stored as float16, widened again when loaded.
+    """Return the model with its large weights stored as float16, and without the exporter's notes.
 
     Halves the file; onnxruntime folds the casts once, so inference stays float32 and as fast.
     """
@@ -88,6 +88,14 @@ def store_half(data: bytes) -> bytes:
         values = numpy_helper.to_array(tensor).astype(np.float16)
         kept.append(numpy_helper.from_array(values, half))
         casts.append(helper.make_node("Cast", [half], [tensor.name], to=TensorProto.FLOAT))
+    for node in model.graph.node:  # the exporter notes the stack of every call, paths and all
+        node.ClearField("metadata_props")
+        node.ClearField("doc_string")
+    graph = model.graph
+    for value in [*graph.value_info, *graph.input, *graph.output, *graph.initializer]:
+        value.ClearField("metadata_props")
+    model.graph.ClearField("metadata_props")
+    model.ClearField("metadata_props")
     nodes = [*casts, *model.graph.node]
     del model.graph.initializer[:], model.graph.node[:]
     model.graph.initializer.extend(kept)
