@@ -199,23 +199,24 @@ def header(messages: Messages, stamp: int, frame: str) -> Any:
     return messages.make("std_msgs/msg/Header", stamp=_time(messages, stamp), frame_id=frame)
 
 
+def object_poses_of(tracks: Iterable[Track]) -> tuple[ObjectPose, ...]:
+    """The tracks as they are published, live and in replay."""
+    return tuple(
+        ObjectPose(
+            id=track.id,
+            category=track.estimate.category,
+            score=track.estimate.score,
+            T_cam_obj=track.estimate.T_cam_obj,
+            covariance=track.estimate.covariance,
+            size=track.estimate.size,
+        )
+        for track in tracks
+    )
+
+
 def poses_message(messages: Messages, image_header: Any, tracks: Sequence[Track]) -> Any:
     """Detection3DArray of a frame's tracks; empty when there are none. Header: the image's."""
-    return object_poses_message(
-        messages,
-        image_header,
-        [
-            ObjectPose(
-                id=track.id,
-                category=track.estimate.category,
-                score=track.estimate.score,
-                T_cam_obj=track.estimate.T_cam_obj,
-                covariance=track.estimate.covariance,
-                size=track.estimate.size,
-            )
-            for track in tracks
-        ],
-    )
+    return object_poses_message(messages, image_header, object_poses_of(tracks))
 
 
 def object_poses_message(messages: Messages, image_header: Any, poses: Iterable[ObjectPose]) -> Any:

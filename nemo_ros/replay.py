@@ -222,17 +222,7 @@ def _frame(
 
 def poses_of(outcome: Outcome) -> tuple[ObjectPose, ...]:
     """The frame's tracks as they are published."""
-    return tuple(
-        ObjectPose(
-            id=track.id,
-            category=track.estimate.category,
-            score=track.estimate.score,
-            T_cam_obj=track.estimate.T_cam_obj,
-            covariance=track.estimate.covariance,
-            size=track.estimate.size,
-        )
-        for track in outcome.result.tracks
-    )
+    return conversion.object_poses_of(outcome.result.tracks)
 
 
 # -- as plain values, for JSON --------------------------------------------------------------------

@@ -352,7 +352,7 @@ def test_the_car_model_on_photos_of_other_cars(repository: Path, shared_data: Pa
     """16 photos of car models it was not trained on; `nemo evaluate` gives the real figures."""
     root, model = shared_data / "stanford_cars3d", repository / "models" / "car"
     if not (model / "card.json").is_file():
-        pytest.skip("no models/car in this checkout")
+        pytest.fail("models/car is shipped, and is missing in this checkout")
     if not root.is_dir():
         pytest.skip(f"no {root}")
     car = Estimator.load(model)
@@ -363,4 +363,4 @@ def test_the_car_model_on_photos_of_other_cars(repository: Path, shared_data: Pa
         )
         for item in photos[:: len(photos) // 16][:16]
     ]
-    assert np.mean(np.array(found) < 30.0) >= 0.75
+    assert np.mean(np.array(found) < 30.0) >= 0.9

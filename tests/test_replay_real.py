@@ -9,16 +9,12 @@ import numpy as np
 import pytest
 from replaying import make_bag, result, run
 
-from nemo_model.errors import NemoError
 from nemo_ros.settings import default_model
 
 
 @pytest.fixture(scope="module")
 def model() -> Path:
-    try:
-        return default_model()
-    except NemoError as error:
-        pytest.skip(str(error))
+    return default_model()
 
 
 @pytest.fixture(scope="module")
