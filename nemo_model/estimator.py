@@ -46,6 +46,25 @@ class Given:
 
 
 @dataclass(frozen=True)
+class Observation:
+    """What one box of one image shows: all that a solve needs.
+
+    Attributes:
+        camera: of the image.
+        crop: the virtual camera that looks at the box.
+        box: (4,) x1, y1, x2, y2 in the image's pixels.
+        features: (h, w, C) float32 map of the crop, unit norm per cell.
+        milliseconds: crop, features.
+    """
+
+    camera: Camera
+    crop: CropCamera
+    box: Array
+    features: npt.NDArray[np.float32]
+    milliseconds: Mapping[str, float]
+
+
+@dataclass(frozen=True)
 class Estimate:
     """One object's pose.
 
@@ -174,6 +193,15 @@ class Estimator:
         Raises:
             NemoError: for a wrong image, an uncalibrated camera, a bad box, prior or given.
         """
+        return self.solve(self.observe(image, K, box), prior=prior, given=given)
+
+    def observe(
+        self, image: npt.NDArray[np.uint8], K: npt.ArrayLike, box: npt.ArrayLike
+    ) -> Observation:
+        """Run the backbone on the object in a box: the costly half, needed once per box and image.
+
+        Arguments and errors as in `estimate`.
+        """
         start = time.perf_counter()
         camera = Camera(np.asarray(K, dtype=np.float64), *_image_size(image))
         card = self.bundle.card
@@ -181,40 +209,44 @@ class Estimator:
         pixels = crop.warp(image)
         cropped = time.perf_counter()
         features = self.extractor(pixels[None])[0]
-        extracted = time.perf_counter()
-        solution = self._solve(features, camera, crop, np.asarray(box, float), prior, given)
-        solved = time.perf_counter()
-        mode = "cold" if prior is None else "warm"
-        result = self._estimate(solution, crop, mode)
-        end = time.perf_counter()
         stages = {
-            "crop": cropped - start,
-            "features": extracted - cropped,
-            "solve": solved - extracted,
-            "total": end - start,
+            "crop": 1e3 * (cropped - start),
+            "features": 1e3 * (time.perf_counter() - cropped),
         }
-        milliseconds = {name: 1e3 * seconds for name, seconds in stages.items()}
+        return Observation(camera, crop, np.asarray(box, dtype=np.float64), features, stages)
+
+    def solve(
+        self, seen: Observation, *, prior: Array | None = None, given: Given | None = None
+    ) -> Estimate:
+        """Find the pose in an observation; several times from several priors, if need be.
+
+        Raises:
+            NemoError: for a bad prior or given.
+        """
+        start = time.perf_counter()
+        solution = self._solve(seen, prior, given)
+        solved = time.perf_counter()
+        result = self._estimate(solution, seen.crop, "cold" if prior is None else "warm")
+        end = time.perf_counter()
+        milliseconds = {
+            **seen.milliseconds,
+            "solve": 1e3 * (solved - start),
+            "total": sum(seen.milliseconds.values()) + 1e3 * (end - start),
+        }
         return replace(result, milliseconds=milliseconds)
 
-    def _solve(
-        self,
-        features: npt.NDArray[np.float32],
-        camera: Camera,
-        crop: CropCamera,
-        box: Array,
-        prior: Array | None,
-        given: Given | None,
-    ) -> Solution:
-        K, box_map = crop.map_K(), _box_in_map(box, crop)
-        reliable = _inside(box, camera)
-        given_t = None if given is None else _given_translation(given, camera, crop)
+    def _solve(self, seen: Observation, prior: Array | None, given: Given | None) -> Solution:
+        crop = seen.crop
+        K, box_map = crop.map_K(), _box_in_map(seen.box, crop)
+        reliable = _inside(seen.box, seen.camera)
+        given_t = None if given is None else _given_translation(given, seen.camera, crop)
         if prior is None:
-            return solve_cold(self.solver, features, K, box_map, given_t, reliable)
+            return solve_cold(self.solver, seen.features, K, box_map, given_t, reliable)
         T = crop.R_crop_cam @ _checked_prior(prior)[:3]
         if T[2, 3] <= 0.0:
             raise NemoError("prior: the object is behind a camera that looks at the box")
         t = T[:, 3] / self.metres_per_unit
-        return solve_warm(self.solver, features, K, T[:, :3], t, box_map, given_t, reliable)
+        return solve_warm(self.solver, seen.features, K, T[:, :3], t, box_map, given_t, reliable)
 
     def _estimate(self, solution: Solution, crop: CropCamera, mode: str) -> Estimate:
         R_cam_crop = crop.R_crop_cam.T
