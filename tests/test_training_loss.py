@@ -14,7 +14,8 @@ from torch.nn import functional as F
 
 from nemo_model.training.loader import collate, sample_maker
 from nemo_model.training.loss import Bank, Batch, Objective
-from nemo_model.training.samples import RIVAL_POSES, SampleMaker
+from nemo_model.training.rivals import RIVALS
+from nemo_model.training.samples import SampleMaker
 
 CONFIG = training_set.config(
     width=192, height=128, picks=64, clutter_cells=32, augment=training_set.PLAIN
@@ -69,7 +70,7 @@ def test_perfect_features_give_a_small_loss_and_rank_the_truth_first(maker, batc
         assert getattr(losses, name) < 0.5 * getattr(random, name), name
 
 
-@pytest.mark.parametrize("seen", range(1, RIVAL_POSES))
+@pytest.mark.parametrize("seen", range(1, RIVALS))
 def test_the_pose_term_believes_the_features(maker, batch, bank, seen: int) -> None:
     """Features that show a rival pose speak against the one that is called true."""
     losses = objective(maker)(rendered(bank, batch, seen), bank, batch)

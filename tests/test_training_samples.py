@@ -11,21 +11,17 @@ import cv2
 import numpy as np
 import pytest
 import training_set
-from hypothesis import strategies as st
 from pascal3d_files import thing, write_object, write_set
-from properties import holds_for
-from scipy.spatial.transform import Rotation
 
 from nemo_model.camera import Camera, CropCamera, crop_camera
 from nemo_model.errors import NemoError
-from nemo_model.pose import geodesic, transform
+from nemo_model.pose import transform
 from nemo_model.training.config import AugmentConfig, TrainConfig
 from nemo_model.training.loader import batches, collate, load_photos, sample_maker
+from nemo_model.training.rivals import RIVALS
 from nemo_model.training.samples import (
-    RIVAL_POSES,
     Sample,
     SampleMaker,
-    rival_rotations,
     view_weights,
 )
 
@@ -102,8 +98,8 @@ def test_shapes_and_types(root: Path) -> None:
         "vertex": ((32,), "int64"),
         "uv": ((32, 2), "float32"),
         "clutter": ((8, 8), "bool"),
-        "corner": ((1 + RIVAL_POSES, 8, 8, 3), "int64"),
-        "weight": ((1 + RIVAL_POSES, 8, 8, 3), "float32"),
+        "corner": ((1 + RIVALS, 8, 8, 3), "int64"),
+        "weight": ((1 + RIVALS, 8, 8, 3), "float32"),
     }
 
 
@@ -186,9 +182,9 @@ def test_what_is_hidden_is_clutter_where_the_cells_are(root: Path, edge: int) ->
     crop, T = geometry(maker, 0)
     image, rng = np.zeros((128, 192, 3), np.uint8), np.random.default_rng(0)
     hidden = np.zeros((128, 192), dtype=bool)
-    bare = maker._targets(image, crop, T, hidden, np.random.default_rng(0))
+    bare = maker._targets(image, crop, T, hidden, True, np.random.default_rng(0))
     hidden[:, edge:] = True
-    sample = maker._targets(image, crop, T, hidden, rng)
+    sample = maker._targets(image, crop, T, hidden, True, rng)
     centre = 8 * np.arange(24) + 7
     assert sample.clutter[:, centre >= edge + 2].all()
     free = centre <= edge - 3
@@ -203,7 +199,7 @@ def test_when_all_is_hidden_nothing_is_shown(root: Path) -> None:
     crop, T = geometry(maker, 0)
     hidden = np.ones((128, 192), dtype=bool)
     image = np.zeros((128, 192, 3), np.uint8)
-    sample = maker._targets(image, crop, T, hidden, np.random.default_rng(0))
+    sample = maker._targets(image, crop, T, hidden, True, np.random.default_rng(0))
     assert (sample.vertex == -1).all()
     assert sample.clutter.all()
     assert sample.weight[0].any()  # the pose is still what it is
@@ -237,35 +233,6 @@ def test_a_cut_object_ends_in_grey(root: Path) -> None:
         all_grey = cv2.erode(grey.astype(np.uint8), np.ones((9, 9), np.uint8))[7::8, 7::8] > 0
         assert sample.clutter[all_grey].all()
     assert cut >= 6
-
-
-# --- rival poses
-
-
-@holds_for(st.integers(0, 10_000), examples=40)
-def test_rivals_are_wrong_by_what_they_claim(seed) -> None:
-    rng = np.random.default_rng(seed)
-    R = Rotation.random(random_state=seed).as_matrix()
-    rivals = rival_rotations(R, rng)
-    assert len(rivals) == RIVAL_POSES
-    for rival in rivals:
-        np.testing.assert_allclose(rival @ rival.T, np.eye(3), atol=1e-9)
-        assert np.linalg.det(rival) == pytest.approx(1.0)
-    error = np.degrees([geodesic(R, rival) for rival in rivals])
-    limits = [(160, 180), (12, 35), (35, 90), (90, 160)]
-    for (lo, hi), value in zip(limits, error[:4], strict=True):
-        assert lo - 1e-6 <= value <= hi + 1e-6
-    assert 0.0 < error[4] < 60.0
-    for rival in rivals[:4]:  # other azimuths: the object stays upright
-        np.testing.assert_allclose(rival[:, 2], R[:, 2], atol=1e-9)
-
-
-def test_rivals_turn_both_ways() -> None:
-    found = []
-    for seed in range(40):
-        rival = rival_rotations(np.eye(3), np.random.default_rng(seed))[1]
-        found.append(np.sign(rival[1, 0]))
-    assert 10 < np.sum(np.array(found) > 0) < 30
 
 
 # --- which views are drawn

@@ -20,7 +20,7 @@ class AugmentConfig(BaseModel):
     roll_deg: float = Field(
         default=3.5, description="standard deviation of in-plane rotation, degrees"
     )
-    cut: float = Field(default=0.12, description="probability of a cut by the image's edge")
+    cut: float = Field(default=0.18, description="probability of a cut by the image's edge")
     cut_share: float = Field(default=0.45, description="most of the box that a cut takes away")
     photo_padding: float = Field(
         default=0.65, description="probability of a photo around the object"
@@ -35,7 +35,9 @@ class AugmentConfig(BaseModel):
     object_occluder: float = Field(
         default=0.2, description="probability that an occluder is a car photo"
     )
-    neighbour: float = Field(default=0.35, description="probability of another car beside it")
+    neighbour: float = Field(
+        default=0.5, description="probability of another car beside it, and again of a second"
+    )
     shrink: float = Field(default=0.4, description="probability of a low-resolution image")
     shrink_to: float = Field(default=0.18, description="lowest resolution, as a share")
     blur: float = Field(default=0.2, description="probability of Gaussian or motion blur")

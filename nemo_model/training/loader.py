@@ -72,7 +72,8 @@ def sample_maker(root: Path, backgrounds: Path, config: TrainConfig) -> tuple[Sa
     mesh, outline, cads = category_geometry(dataset, config.vertices)
     objects = list(dataset)
     images = [item.read_image() for item in tqdm(objects, desc="photos", leave=False)]
-    return SampleMaker(objects, images, cads, mesh, load_photos(backgrounds), config), outline
+    photos = load_photos(backgrounds)
+    return SampleMaker(objects, images, cads, mesh, outline, photos, config), outline
 
 
 class _Samples(Dataset[Sample]):

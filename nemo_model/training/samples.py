@@ -24,20 +24,19 @@ from nemo_model.raster import rasterize, silhouette, visible_vertices
 from nemo_model.training.config import AugmentConfig, TrainConfig
 from nemo_model.training.occluders import paste_occluders, photo_patch
 from nemo_model.training.photometric import degrade
+from nemo_model.training.rivals import RIVALS, rival_poses
 
 Array = npt.NDArray[np.float64]
 Image = npt.NDArray[np.uint8]
 
-RIVAL_POSES = 5
-"""Wrong poses that each sample is compared with (see rival_rotations)."""
-
+MOST_NEIGHBOURS = 2
 MOST_HIDDEN = 0.7
 """Share of the silhouette that a neighbour may hide; one that hides more stands behind."""
 
 
 @dataclass(frozen=True)
 class Sample:
-    """One training sample; h, w are the feature map's size, P = 1 + RIVAL_POSES.
+    """One training sample; h, w are the feature map's size, P = 1 + RIVALS.
 
     Attributes:
         image: (H, W, 3) uint8 RGB.
@@ -75,11 +74,13 @@ class SampleMaker:
         images: Sequence[Image],
         cads: dict[int, Mesh],
         mesh: Mesh,
+        outline: Array,
         photos: Sequence[Image],
         config: TrainConfig,
     ) -> None:
         self.objects, self.images, self.cads = objects, images, cads
-        self.mesh, self.photos, self.config = mesh, photos, config
+        self.mesh, self.outline = mesh, outline
+        self.photos, self.config = photos, config
         azimuth = np.array([o.azimuth for o in objects])
         self.probability = view_weights(azimuth, config.azimuth_bins, config.balance)
 
@@ -103,7 +104,9 @@ class SampleMaker:
         shape = silhouette(cad, T, crop.K, crop.width, crop.height)
         image, cut = self._composed(view, crop, seen, shape, rng)
         hidden = cut
-        if rng.random() < augment.neighbour:
+        for _ in range(MOST_NEIGHBOURS):
+            if rng.random() >= augment.neighbour:
+                break
             image, beside = self._with_neighbour(image, shape, rng)
             hidden = hidden | beside
         if rng.random() < augment.occluded:
@@ -112,7 +115,7 @@ class SampleMaker:
                 image, shape, share, self.photos, self.images, augment.object_occluder, rng
             )
             hidden = hidden | pasted
-        return self._targets(degrade(image, augment, rng), crop, T, hidden, rng)
+        return self._targets(degrade(image, augment, rng), crop, T, hidden, not cut.any(), rng)
 
     def _composed(
         self,
@@ -154,7 +157,7 @@ class SampleMaker:
         cad = self.cads.get(self.objects[at].cad_index, self.mesh)
         size = (crop.width, crop.height)
         mask = silhouette(cad, T, crop.K, *size).astype(np.uint8)
-        grow = rng.uniform(0.75, 1.2)
+        grow = rng.uniform(0.6, 1.35)
         dx = float(rng.choice([-1.0, 1.0])) * rng.uniform(0.2, 0.85) * crop.width
         dy = rng.uniform(-0.15, 0.1) * crop.height
         centre = np.array([crop.width, crop.height]) / 2
@@ -174,6 +177,7 @@ class SampleMaker:
         crop: CropCamera,
         T: Array,
         hidden: npt.NDArray[np.bool_],
+        boxed: bool,
         rng: np.random.Generator,
     ) -> Sample:
         config = self.config
@@ -187,10 +191,10 @@ class SampleMaker:
         vertex[: len(chosen)] = chosen
         at = np.zeros((config.picks, 2), dtype=np.float32)
         at[: len(chosen)] = uv[chosen]
-        corner = np.zeros((1 + RIVAL_POSES, h, w, 3), dtype=np.int64)
-        weight = np.zeros((1 + RIVAL_POSES, h, w, 3), dtype=np.float32)
-        for p, R in enumerate([T[:3, :3], *rival_rotations(T[:3, :3], rng)]):
-            points = self.mesh.vertices @ R.T + T[:3, 3]
+        corner = np.zeros((1 + RIVALS, h, w, 3), dtype=np.int64)
+        weight = np.zeros((1 + RIVALS, h, w, 3), dtype=np.float32)
+        for p, pose in enumerate([T, *rival_poses(T, self.outline, K, boxed, rng)]):
+            points = self.mesh.vertices @ pose[:3, :3].T + pose[:3, 3]
             face, bary, _ = rasterize(points, self.mesh.faces, K, w, h)
             corner[p] = self.mesh.faces[np.maximum(face, 0)]
             weight[p] = bary
@@ -211,20 +215,6 @@ def view_weights(azimuth: Array, bins: int, balance: float) -> Array:
     count = np.bincount(at, minlength=bins // 2)
     weight = np.asarray(1.0 / count[at]) ** balance
     return np.asarray(weight / weight.sum())
-
-
-def rival_rotations(R: Array, rng: np.random.Generator) -> list[Array]:
-    """Return RIVAL_POSES wrong rotations: the opposite view, three others, one close by."""
-    offsets = [
-        np.deg2rad(180 + rng.uniform(-20, 20)),
-        *(rng.choice([-1, 1]) * np.deg2rad(rng.uniform(lo, hi)) for lo, hi in _RIVAL_AZIMUTHS),
-    ]
-    rivals = [R @ Rotation.from_euler("z", a).as_matrix() for a in offsets]
-    tilt = Rotation.from_rotvec(rng.normal(0.0, np.deg2rad(9.0), 3)).as_matrix()
-    return [*rivals, R @ tilt]
-
-
-_RIVAL_AZIMUTHS = ((12, 35), (35, 90), (90, 160))
 
 
 def jittered_box(
