@@ -10,6 +10,7 @@ import numpy as np
 import onnx
 import onnxruntime
 import pytest
+import tiny
 import torch
 import training_set
 from onnx import TensorProto, numpy_helper
@@ -23,6 +24,7 @@ from nemo_model.mesh import cuboid, mean_outline
 from nemo_model.training import export as exporter
 from nemo_model.training.backbone import load_imagenet
 from nemo_model.training.export import PARITY, SMALL, store_half, trained
+from nemo_model.training.start import bundle_weights
 from nemo_model.training.train import Checkpoint, NeuralMesh
 
 ARGUMENTS = (
@@ -209,3 +211,22 @@ def test_a_card_that_cannot_be_is_refused_before_the_export(
     assert status == 2
     assert message in capsys.readouterr().err
     assert not (tmp_path / "m").exists()
+
+
+def test_a_bundle_gives_its_weights_back(folder: Path) -> None:
+    """What is trained on from a bundle is what it was exported from, up to float16."""
+    expected = trained(Checkpoint.load(folder / "checkpoint.pt"))
+    found = bundle_weights(folder / "tiny-car")
+    state = expected.state_dict()
+    assert set(found) == set(state)
+    for name, value in state.items():
+        if name.startswith("backbone."):
+            torch.testing.assert_close(found[name], value, rtol=1e-3, atol=1e-6)
+    torch.testing.assert_close(found["bank.raw_theta"], expected.bank.theta.detach())
+    torch.testing.assert_close(found["bank.raw_beta"], expected.bank.beta.detach())
+
+
+def test_a_bundle_with_another_backbone_is_refused(tmp_path: Path) -> None:
+    tiny.write(tmp_path / "other")
+    with pytest.raises(NemoError, match=r"backbone\.onnx: holds no weights that nemo export named"):
+        bundle_weights(tmp_path / "other")

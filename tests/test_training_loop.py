@@ -238,3 +238,22 @@ def test_the_rate_at_its_limits(changes: dict[str, Any]) -> None:
     config = TrainConfig(**({"steps": 10, "warmup": 2} | changes))
     rates = [learning_rate(step, config) for step in range(config.steps)]
     assert all(0.0 < rate <= 1.0 for rate in rates)
+
+
+# --- starting from other weights
+
+
+def test_a_run_starts_from_the_weights_it_is_given(
+    root: Path, tmp_path: Path, finished: Path
+) -> None:
+    given = Checkpoint.load(finished / "checkpoint.pt").average
+    still = training_set.config(steps=1, trunk_rate=0.0, head_rate=0.0, bank_rate=0.0)
+    found = Checkpoint.load(run(root, tmp_path / "from", still, initial=given)).average
+    assert all(torch.equal(found[name], given[name]) for name in given)
+
+
+def test_weights_of_another_network_are_refused(root: Path, tmp_path: Path, finished: Path) -> None:
+    given = Checkpoint.load(finished / "checkpoint.pt").average
+    other = training_set.config(steps=1, features=8)
+    with pytest.raises(NemoError, match="weights to start from: do not fit"):
+        run(root, tmp_path / "other", other, initial=given)

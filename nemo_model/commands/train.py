@@ -24,6 +24,8 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("--workers", type=int, default=1, help="loader processes")
     parser.add_argument("--threads", type=int, default=1, help="torch threads")
     parser.add_argument("--resume", action="store_true", help="go on from the checkpoint in --out")
+    parser.add_argument("--from", dest="start", type=Path, metavar="BUNDLE",
+                        help="start from this bundle's weights, not from ImageNet's")  # fmt: skip
     parser.add_argument("--save-every", type=int, default=250, help="steps between checkpoints")
     text = "other fields of TrainConfig, e.g. batch=16 augment.flip=0"
     parser.add_argument("--set", nargs="*", default=[], metavar="KEY=JSON", help=text)
@@ -32,6 +34,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
 def run(args: argparse.Namespace) -> int:
     try:
         from nemo_model.training.config import TrainConfig
+        from nemo_model.training.start import bundle_weights
         from nemo_model.training.train import train
     except ImportError as error:
         raise NemoError(
@@ -49,9 +52,10 @@ def run(args: argparse.Namespace) -> int:
         first = error.errors()[0]
         field = ".".join(str(part) for part in first["loc"])
         raise NemoError(f"--set: {field}: {first['msg']}") from error
+    initial = None if args.start is None else bundle_weights(args.start)
     path = train(
         args.root, args.backgrounds, args.out, config, workers=args.workers, threads=args.threads,
-        save_every=args.save_every, resume=args.resume,
+        save_every=args.save_every, resume=args.resume, initial=initial,
     )  # fmt: skip
     print(f"trained {config.steps} steps; next: nemo export --checkpoint {path} --out models/...")
     return 0

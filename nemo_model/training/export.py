@@ -20,6 +20,8 @@ from nemo_model.training.train import Checkpoint, NeuralMesh
 OPSET = 18
 PARITY = 5e-3
 """Largest difference allowed between torch and onnxruntime, in a unit feature."""
+HALF = "__half"
+"""Ending of the names of weights stored as float16."""
 SMALL = 64
 """Weights with fewer values stay float32; the others are stored as float16."""
 
@@ -84,7 +86,7 @@ def store_half(data: bytes) -> bytes:
         if tensor.data_type != TensorProto.FLOAT or numpy_helper.to_array(tensor).size < SMALL:
             kept.append(tensor)
             continue
-        half = f"{tensor.name}__half"
+        half = f"{tensor.name}{HALF}"
         values = numpy_helper.to_array(tensor).astype(np.float16)
         kept.append(numpy_helper.from_array(values, half))
         casts.append(helper.make_node("Cast", [half], [tensor.name], to=TensorProto.FLOAT))

@@ -5,6 +5,7 @@ from __future__ import annotations
 
 import json
 import time
+from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -99,11 +100,15 @@ def train(
     threads: int = 1,
     save_every: int = 250,
     resume: bool = False,
+    initial: Mapping[str, Tensor] | None = None,
 ) -> Path:
     """Train and return the path of the last checkpoint, out/checkpoint.pt.
 
+    Args:
+        initial: weights of a NeuralMesh to start from; ImageNet's and random ones when None.
+
     Raises:
-        NemoError: when data are missing, or a checkpoint to resume from does not fit.
+        NemoError: when data are missing, or a checkpoint or weights to start from do not fit.
     """
     torch.manual_seed(config.seed)
     torch.set_num_threads(threads)
@@ -111,7 +116,7 @@ def train(
     out.mkdir(parents=True, exist_ok=True)
     path = out / "checkpoint.pt"
     maker, outline = sample_maker(root, backgrounds, config)
-    model, optimiser, average, start = _prepare(maker.mesh, config, device)
+    model, optimiser, average, start = _prepare(maker.mesh, config, device, initial)
     if resume and path.exists():
         start = _restore(Checkpoint.load(path), config, maker.mesh, model, optimiser, average)
     (out / "config.json").write_text(config.model_dump_json(indent=2) + "\n")
@@ -138,10 +143,16 @@ def train(
 
 
 def _prepare(
-    mesh: Mesh, config: TrainConfig, device: torch.device
+    mesh: Mesh, config: TrainConfig, device: torch.device, initial: Mapping[str, Tensor] | None
 ) -> tuple[NeuralMesh, torch.optim.Optimizer, dict[str, Tensor], int]:
     model = NeuralMesh(len(mesh.vertices), config)
-    load_imagenet(model.backbone.trunk)
+    if initial is None:
+        load_imagenet(model.backbone.trunk)
+    else:
+        try:
+            model.load_state_dict(dict(initial))
+        except RuntimeError as error:
+            raise NemoError(f"weights to start from: do not fit this run ({error})") from error
     for parameter in model.backbone.trunk.frozen_part(config.frozen_blocks):
         parameter.requires_grad_(False)
     model = model.to(device)
