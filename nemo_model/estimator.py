@@ -9,7 +9,7 @@ print(estimate.T_cam_obj, estimate.score)
 from __future__ import annotations
 
 import time
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
 
@@ -127,9 +127,10 @@ class Estimator:
         *,
         size_m: npt.ArrayLike | None = None,
         config: SolverConfig | None = None,
+        cold: Callable[..., Solution] = solve_cold,
     ) -> None:
         _check_fit(bundle, extractor)
-        self.bundle, self.extractor = bundle, extractor
+        self.bundle, self.extractor, self.cold = bundle, extractor, cold
         self.metres_per_unit = bundle.metres_per_unit
         self.size_sigma = bundle.card.size.sigma
         self.mesh, outline = bundle.mesh, bundle.outline
@@ -149,6 +150,7 @@ class Estimator:
         providers: Sequence[str] | None = None,
         size_m: npt.ArrayLike | None = None,
         config: SolverConfig | None = None,
+        cold: Callable[..., Solution] = solve_cold,
     ) -> Estimator:
         """Load a bundle.
 
@@ -159,6 +161,7 @@ class Estimator:
             size_m: (3,) true extents along the object's x, y, z in metres (for a car width,
                 length, height), where they are known; else the category's prior.
             config: of the solver.
+            cold: the global search; nemo_model.reference has the paper's to compare with.
 
         Raises:
             BundleError: when the bundle is incomplete, altered or inconsistent.
@@ -166,7 +169,7 @@ class Estimator:
         """
         bundle = Bundle.load(path)
         extractor = FeatureExtractor(bundle.onnx_path, threads, providers)
-        return cls(bundle, extractor, size_m=size_m, config=config)
+        return cls(bundle, extractor, size_m=size_m, config=config, cold=cold)
 
     @property
     def category(self) -> str:
@@ -241,7 +244,7 @@ class Estimator:
         reliable = _inside(seen.box, seen.camera)
         given_t = None if given is None else _given_translation(given, seen.camera, crop)
         if prior is None:
-            return solve_cold(self.solver, seen.features, K, box_map, given_t, reliable)
+            return self.cold(self.solver, seen.features, K, box_map, given_t, reliable)
         T = crop.R_crop_cam @ _checked_prior(prior)[:3]
         if T[2, 3] <= 0.0:
             raise NemoError("prior: the object is behind a camera that looks at the box")

@@ -21,6 +21,7 @@ from nemo_model.evaluation.evaluate import PROTOCOLS, evaluate
 from nemo_model.evaluation.report import markdown
 from nemo_model.evaluation.samples import Sample, from_kitti, from_pascal3d
 from nemo_model.evaluation.summary import summarise
+from nemo_model.reference import SOLVERS, cold_solver
 
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
@@ -38,6 +39,9 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("--protocol", default="robot", choices=PROTOCOLS,
                         help="robot: image, box and K, 6 degrees of freedom; "
                         "paper: centre and distance given as well, 3")  # fmt: skip
+    parser.add_argument("--solver", default=SOLVERS[0], choices=SOLVERS,
+                        help="numba: this package's; torch, pytorch3d: the paper's 144 starts and "
+                        "300 Adam steps, some seconds an object (docs/reference.md)")  # fmt: skip
     parser.add_argument("--limit", type=int, help="only so many objects, drawn by --seed")
     parser.add_argument("--seed", type=int, default=0)
     parser.add_argument("--threads", type=int, default=1, help="CPU threads")
@@ -47,7 +51,9 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
 def run(args: argparse.Namespace) -> int:
     cv2.setNumThreads(args.threads)
     samples, skipped, split = load(args)  # before the model: a wrong path is told at once
-    document = measure(args, Estimator.load(args.model, threads=args.threads), samples)
+    cold = cold_solver(args.solver, args.threads)
+    estimator = Estimator.load(args.model, threads=args.threads, cold=cold)
+    document = measure(args, estimator, samples)
     document |= {"split": split, "labelled": len(samples), "skipped": skipped}
     document["images"] = document.pop("images")  # the long list last
     if args.json is not None:
@@ -75,6 +81,7 @@ def measure(
         "category": args.category,
         "level": args.level or 0,
         "protocol": args.protocol,
+        "solver": args.solver,
         "seed": args.seed,
         "limit": args.limit,
         "threads": args.threads,
