@@ -16,6 +16,7 @@ from pydantic import BaseModel, ConfigDict, Field, ValidationError, model_valida
 
 from nemo_model.errors import NemoError
 from nemo_model.mesh import Mesh
+from nemo_model.symmetry import Symmetry
 
 CARD = "card.json"
 BACKBONE = "backbone.onnx"
@@ -79,6 +80,12 @@ class Card(BaseModel):
     )
     size: SizePrior
     calibration: Calibration | None = None
+    symmetry: int = Field(
+        default=1,
+        ge=0,
+        description="turns about z that leave the object as it is: 1 none, n by 360 / n degrees, "
+        "0 any",
+    )
     object_frame: str = "z up, front at -y, origin at the centre (PASCAL3D+)"
     data: str
     split: str
@@ -124,6 +131,11 @@ class Bundle:
     def size(self) -> npt.NDArray[np.float64]:
         """Extents (3,) along the object's x, y, z in metres."""
         return self.mesh.extent * self.metres_per_unit
+
+    @property
+    def symmetry(self) -> Symmetry:
+        """Turns that leave the object as it is."""
+        return Symmetry(self.card.symmetry)
 
     @property
     def digest(self) -> str:

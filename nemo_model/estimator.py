@@ -25,6 +25,7 @@ from nemo_model.features import FeatureExtractor
 from nemo_model.mesh import Mesh
 from nemo_model.pose import transform
 from nemo_model.solver import Solution, SolverConfig, SolverModel, solve_cold, solve_warm
+from nemo_model.symmetry import Symmetry
 
 Array = npt.NDArray[np.float64]
 
@@ -172,6 +173,11 @@ class Estimator:
         return cls(bundle, extractor, size_m=size_m, config=config, cold=cold)
 
     @property
+    def symmetry(self) -> Symmetry:
+        """Turns that leave the object as it is, from the bundle."""
+        return self.bundle.symmetry
+
+    @property
     def category(self) -> str:
         return self.bundle.card.category
 
@@ -205,18 +211,33 @@ class Estimator:
 
         Arguments and errors as in `estimate`.
         """
+        return self.observe_many(image, K, [box])[0]
+
+    def observe_many(
+        self, image: npt.NDArray[np.uint8], K: npt.ArrayLike, boxes: Sequence[npt.ArrayLike]
+    ) -> list[Observation]:
+        """Run the backbone on several boxes of one image, in one batch.
+
+        The milliseconds of an observation are its share of the batch's.
+        """
         start = time.perf_counter()
         camera = Camera(np.asarray(K, dtype=np.float64), *_image_size(image))
         card = self.bundle.card
-        crop = crop_camera(camera, box, card.width, card.height, card.fill)
-        pixels = crop.warp(image)
+        crops = [crop_camera(camera, box, card.width, card.height, card.fill) for box in boxes]
+        if not crops:
+            return []
+        pixels = np.stack([crop.warp(image) for crop in crops])
         cropped = time.perf_counter()
-        features = self.extractor(pixels[None])[0]
+        features = self.extractor(pixels)
+        end = time.perf_counter()
         stages = {
-            "crop": 1e3 * (cropped - start),
-            "features": 1e3 * (time.perf_counter() - cropped),
+            "crop": 1e3 * (cropped - start) / len(crops),
+            "features": 1e3 * (end - cropped) / len(crops),
         }
-        return Observation(camera, crop, np.asarray(box, dtype=np.float64), features, stages)
+        return [
+            Observation(camera, crop, np.asarray(box, dtype=np.float64), one, stages)
+            for crop, box, one in zip(crops, boxes, features, strict=True)
+        ]
 
     def solve(
         self, seen: Observation, *, prior: Array | None = None, given: Given | None = None
