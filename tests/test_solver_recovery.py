@@ -8,7 +8,7 @@ from dataclasses import fields, replace
 import numpy as np
 import pytest
 from scipy.spatial.transform import Rotation
-from solver_oracle import torus
+from shapes import torus
 
 from nemo_model.mesh import Mesh, cuboid
 from nemo_model.pose import geodesic

@@ -5,7 +5,7 @@ from __future__ import annotations
 
 import numpy as np
 import pytest
-from solver_oracle import torus, two_boxes
+from shapes import torus, two_boxes
 
 from nemo_model.mesh import Mesh, cuboid
 from nemo_model.patches import make_patches
