@@ -10,14 +10,13 @@ rotation_y about the camera's y axis, in the frame of the rectified camera 0. Ou
 from __future__ import annotations
 
 import math
-from collections import Counter
-from collections.abc import Iterator
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 from pathlib import Path
 
 import numpy as np
 
 from nemo_model import pose
+from nemo_model.datasets.collection import ObjectSet
 from nemo_model.datasets.common import DatasetError, read_image, read_lines
 
 IMAGE_SUFFIXES = (".png", ".jpg", ".jpeg", ".JPEG")
@@ -56,25 +55,30 @@ class KittiObject:
         """Rotation (3, 3), object to camera frame."""
         return self.T_cam_obj[:3, :3]
 
+    @property
+    def azimuth(self) -> float:
+        """Azimuth (radians) of the side that the camera sees: 0 the front."""
+        x, y, _ = -self.T_cam_obj[:3, :3].T @ self.T_cam_obj[:3, 3]
+        return math.atan2(x, -y)
+
     def read_image(self) -> np.ndarray:
         """The photo, RGB uint8 (H, W, 3). Raises DatasetError naming the file."""
         return read_image(self.image_path)
 
 
 @dataclass
-class Kitti:
+class Kitti(ObjectSet[KittiObject]):
     """The objects of one category, by file name and line.
 
     `split` names a list ImageSets/<split>.txt below the root; where there is none, all labelled
-    images are taken. `skipped` counts the other labels by reason. Raises DatasetError on missing
-    or damaged files, naming file and line, or when nothing is left.
+    images are taken. `views` as for Pascal3D. `skipped` counts the other labels by reason. Raises
+    DatasetError on missing or damaged files, naming file and line, or when nothing is left.
     """
 
     root: Path
     category: str = "car"
     split: str = "all"
-    objects: list[KittiObject] = field(init=False, default_factory=list, repr=False)
-    skipped: Counter[str] = field(init=False, default_factory=Counter)
+    views: str = "all"
 
     def __post_init__(self) -> None:
         root = Path(self.root)
@@ -87,17 +91,7 @@ class Kitti:
             )
         for name in self._names():
             self.objects.extend(self._read(name))
-        if not self.objects:
-            raise DatasetError(f"{root}: no '{self.category}'; skipped: {dict(self.skipped)}")
-
-    def __iter__(self) -> Iterator[KittiObject]:
-        return iter(self.objects)
-
-    def __len__(self) -> int:
-        return len(self.objects)
-
-    def __getitem__(self, index: int) -> KittiObject:
-        return self.objects[index]
+        self._finish(self.views, f"{root}: no '{self.category}'")
 
     def _names(self) -> list[str]:
         for folder in (self.root, self.root.parent):

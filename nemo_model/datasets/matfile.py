@@ -3,7 +3,6 @@
 
 from __future__ import annotations
 
-import math
 from pathlib import Path
 from typing import Any
 
@@ -13,18 +12,33 @@ from scipy.io import loadmat
 from nemo_model.datasets.common import DatasetError
 
 
+class FieldError(ValueError):
+    """A field that is there, and holds something else than it should; the message names it."""
+
+
 def load_struct(path: Path, variable: str) -> np.void:
     """Load the struct `variable` of a .mat file. Raises DatasetError naming file and variable."""
-    try:
-        content = loadmat(path, variable_names=[variable])
-    except FileNotFoundError as error:
-        raise DatasetError(f"{path}: no such annotation file") from error
-    except Exception as error:  # scipy raises many kinds on damaged files
-        raise DatasetError(f"{path}: not a readable MATLAB file ({error})") from error
-    found = structs(content.get(variable))
+    found = structs(load_variable(path, variable))
     if not found:
         raise DatasetError(f"{path}: holds no struct named '{variable}'")
     return found[0]
+
+
+def load_variable(path: Path, variable: str) -> Any:
+    """Load a variable of a .mat file of any version; None where it holds none of that name.
+
+    Raises DatasetError naming the file where it is missing or damaged.
+    """
+    try:
+        return loadmat(path, variable_names=[variable]).get(variable)
+    except FileNotFoundError as error:
+        raise DatasetError(f"{path}: no such MATLAB file") from error
+    except NotImplementedError:  # version 7.3 is HDF5: some files of ObjectNet3D
+        from nemo_model.datasets.matfile73 import load_variable as load_hdf5
+
+        return load_hdf5(path, variable)
+    except Exception as error:  # scipy raises many kinds on damaged files
+        raise DatasetError(f"{path}: not a readable MATLAB file ({error})") from error
 
 
 def structs(value: Any) -> list[np.void]:
@@ -55,22 +69,29 @@ def substruct(struct: np.void | None, name: str) -> np.void | None:
 
 
 def numbers(struct: np.void | None, name: str) -> np.ndarray | None:
-    """The field as a flat float64 array; None where it is absent, empty or not numeric."""
+    """The field as a flat float64 array; None where it is absent or empty.
+
+    Raises FieldError where it holds anything but finite numbers.
+    """
     value = field(struct, name)
     if value is None:
         return None
     try:
-        return np.asarray(value, dtype=np.float64).ravel()
-    except (TypeError, ValueError):
-        return None
+        array = np.asarray(value, dtype=np.float64).ravel()
+    except (TypeError, ValueError) as error:
+        raise FieldError(f"{name} is no number ({str(value)[:40]})") from error
+    if not np.isfinite(array).all():
+        raise FieldError(f"{name} is not finite ({', '.join(map(str, array[:4]))})")
+    return array
 
 
 def number(struct: np.void | None, name: str) -> float | None:
-    """The first number in the field; None where it is absent, empty or not finite."""
+    """The first number in the field; None where it is absent or empty.
+
+    Raises FieldError where it holds anything but finite numbers.
+    """
     values = numbers(struct, name)
-    if values is None or not math.isfinite(values[0]):
-        return None
-    return float(values[0])
+    return None if values is None else float(values[0])
 
 
 def text(struct: np.void | None, name: str) -> str:

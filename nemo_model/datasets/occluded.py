@@ -8,17 +8,18 @@ occluder_box as y0, y1, x0, x1, H, W. The pose is that of the PASCAL3D+ annotati
 
 from __future__ import annotations
 
-from collections import Counter
-from collections.abc import Iterator
-from dataclasses import dataclass, field, replace
+from dataclasses import dataclass, replace
 from pathlib import Path
 
 import cv2
 import numpy as np
 
+from nemo_model.datasets.annotation import Pascal3DObject
+from nemo_model.datasets.collection import ObjectSet
 from nemo_model.datasets.common import DatasetError, read_lines
+from nemo_model.datasets.layout import Layout, layout
 from nemo_model.datasets.occluders import OBJECT_SHARE, Occlusion
-from nemo_model.datasets.pascal3d import Pascal3DObject, image_names, read_annotation
+from nemo_model.datasets.pascal3d import annotated
 
 JPEG_QUALITY = 95
 
@@ -31,7 +32,7 @@ def folder_name(category: str, level: int) -> str:
 
 
 @dataclass
-class OccludedPascal3D:
+class OccludedPascal3D(ObjectSet[Pascal3DObject]):
     """Objects of an occluded copy: photo from `occluded_root`, box, camera and pose from `root`.
 
     Images that are not of the split, or whose annotation gives no pose, are counted in `skipped`.
@@ -44,57 +45,43 @@ class OccludedPascal3D:
     level: int
     source: str = "stanford"
     split: str = "val"
-    objects: list[Pascal3DObject] = field(init=False, default_factory=list, repr=False)
-    skipped: Counter[str] = field(init=False, default_factory=Counter)
+    views: str = "all"
 
     def __post_init__(self) -> None:
         self.root, self.occluded_root = Path(self.root), Path(self.occluded_root)
-        for path in (self.root, self.occluded_root):
-            if not path.is_dir():
-                raise DatasetError(f"{path}: no such folder")
+        if not self.occluded_root.is_dir():
+            raise DatasetError(f"{self.occluded_root}: no such folder")
+        where = layout(self.root, self.category, self.source)
         folder = folder_name(self.category, self.level)
         listed = self.occluded_root / "lists" / f"{folder}.txt"
         names = [line.split()[0].rsplit(".", 1)[0] for line in read_lines(listed)]
-        allowed = set(image_names(self.root, self.category, self.source, self.split))
+        allowed = set(where.names(self.split))
         for name in dict.fromkeys(names):
             if name not in allowed:
                 self.skipped["not in the split"] += 1
-                continue
-            found = self._read(name, folder)
-            if found is not None:
-                self.objects.append(found)
-        if not self.objects:
-            raise DatasetError(
-                f"{listed}: none of its {len(names)} images can be used with {self.root} "
-                f"{self.source}/{self.split}; skipped: {dict(self.skipped)}"
-            )
+            elif not where.annotation(name).is_file():
+                self.skipped["no annotation file"] += 1
+            else:
+                self.objects += self._read(where, name, folder)
+        self._finish(
+            self.views,
+            f"{listed}: none of its {len(names)} images can be used with {self.root} "
+            f"{self.source}/{self.split}",
+        )
 
-    def __iter__(self) -> Iterator[Pascal3DObject]:
-        return iter(self.objects)
-
-    def __len__(self) -> int:
-        return len(self.objects)
-
-    def __getitem__(self, index: int) -> Pascal3DObject:
-        return self.objects[index]
-
-    def _read(self, name: str, folder: str) -> Pascal3DObject | None:
-        """The annotated object whose image is occluded, None (counted) where there is none."""
-        annotation = self.root / "Annotations" / f"{self.category}_{self.source}" / f"{name}.mat"
-        if not annotation.is_file():
-            self.skipped["no annotation file"] += 1
-            return None
+    def _read(self, where: Layout, name: str, folder: str) -> list[Pascal3DObject]:
+        """The annotated object whose image is occluded, none (counted) where there is none."""
         image_path = self.occluded_root / "images" / folder / f"{name}.JPEG"
-        objects, skipped = read_annotation(annotation, image_path, self.category)
-        if not objects:
-            self.skipped.update(skipped)
-            return None
-        chosen = objects[0]
+        if not image_path.is_file():
+            self.skipped["no image file"] += 1
+            return []
+        objects = annotated(where, name, image_path, self.skipped)
         if len(objects) > 1:
             note = self.occluded_root / "annotations" / folder / f"{name}.npz"
             box = read_occlusion(note)[2]
-            chosen = min(objects, key=lambda each: float(np.abs(each.box - box).sum()))
-        return replace(chosen, image_path=image_path)
+            objects.sort(key=lambda each: float(np.abs(each.box - box).sum()))
+            self.skipped["beside the occluded object"] += len(objects) - 1
+        return [replace(each, image_path=image_path) for each in objects[:1]]
 
 
 def read_occlusion(path: Path) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
