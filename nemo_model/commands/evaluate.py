@@ -16,6 +16,7 @@ from nemo_model.datasets.common import DatasetError, subset
 from nemo_model.datasets.kitti import Kitti
 from nemo_model.datasets.occluded import OccludedPascal3D
 from nemo_model.datasets.pascal3d import SOURCES, Pascal3D
+from nemo_model.datasets.views import VIEWS
 from nemo_model.estimator import Estimator
 from nemo_model.evaluation.evaluate import PROTOCOLS, evaluate
 from nemo_model.evaluation.report import markdown
@@ -29,9 +30,13 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("--dataset", default="pascal3d", choices=("pascal3d", "kitti"))
     parser.add_argument("--root", type=Path, required=True, help="folder of the data set")
     parser.add_argument("--source", default="stanford", choices=SOURCES,
-                        help="imagenet and pascal are PASCAL3D+ itself")  # fmt: skip
+                        help="imagenet and pascal are PASCAL3D+ itself, objectnet3d has a root "
+                        "of its own")  # fmt: skip
     parser.add_argument("--split", help="train, val, train-fit or train-tune (default val); "
                         "kitti: a list in ImageSets (default all images)")  # fmt: skip
+    parser.add_argument("--views", default="all", choices=VIEWS,
+                        help="seen, unseen: the azimuth bins that `nemo train --views seen` "
+                        "trains on, and the others")  # fmt: skip
     parser.add_argument("--category", default="car")
     parser.add_argument("--occluded-root", type=Path, help="occluded copy made by `nemo occlude`, "
                         "or the Occluded PASCAL3D+; needs --level")  # fmt: skip
@@ -80,6 +85,7 @@ def measure(
         "source": args.source if args.dataset == "pascal3d" else None,
         "category": args.category,
         "level": args.level or 0,
+        "views": args.views,
         "protocol": args.protocol,
         "solver": args.solver,
         "seed": args.seed,
@@ -96,15 +102,21 @@ def load(args: argparse.Namespace) -> tuple[list[Sample], dict[str, int], str]:
     if args.dataset == "kitti":
         if args.level is not None:
             raise DatasetError("--occluded-root is of the PASCAL3D+ layout, not of kitti")
-        street = Kitti(args.root, args.category, args.split or "all")
+        street = Kitti(args.root, args.category, args.split or "all", args.views)
         return from_kitti(street.objects), dict(street.skipped), street.split
     split = args.split or "val"
     photos: Pascal3D | OccludedPascal3D
     if args.level is None:
-        photos = Pascal3D(args.root, args.category, args.source, split)
+        photos = Pascal3D(args.root, args.category, args.source, split, args.views)
     else:
         photos = OccludedPascal3D(
-            args.root, args.occluded_root, args.category, args.level, args.source, split
+            args.root,
+            args.occluded_root,
+            args.category,
+            args.level,
+            args.source,
+            split,
+            args.views,
         )
     return from_pascal3d(photos.objects), dict(photos.skipped), split
 

@@ -9,6 +9,8 @@ from pathlib import Path
 
 from pydantic import ValidationError
 
+from nemo_model.datasets.layout import SOURCES
+from nemo_model.datasets.views import VIEWS
 from nemo_model.errors import NemoError
 
 
@@ -17,8 +19,10 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("--backgrounds", type=Path, required=True, help="folder of photos")
     parser.add_argument("--out", type=Path, required=True, help="folder for checkpoint and log")
     parser.add_argument("--category", default="car")
-    parser.add_argument("--source", default="stanford", help="stanford, imagenet or pascal")
+    parser.add_argument("--source", default="stanford", choices=SOURCES)
     parser.add_argument("--split", default="train-fit")
+    parser.add_argument("--views", default="all", choices=VIEWS,
+                        help="seen: the four azimuth bins that the paper trains on")  # fmt: skip
     parser.add_argument("--steps", type=int, default=None, help="optimiser steps in all")
     parser.add_argument("--seed", type=int, default=0)
     parser.add_argument("--workers", type=int, default=1, help="loader processes")
@@ -41,7 +45,8 @@ def run(args: argparse.Namespace) -> int:
             f"training needs the extra [train]: pip install .[train] ({error})"
         ) from error
     values: dict[str, object] = {
-        "category": args.category, "source": args.source, "split": args.split, "seed": args.seed,
+        "category": args.category, "source": args.source, "split": args.split, "views": args.views,
+        "seed": args.seed,
     }  # fmt: skip
     if args.steps is not None:
         values["steps"] = args.steps

@@ -45,6 +45,8 @@ def markdown(document: dict[str, Any]) -> str:
 
 def _title(document: dict[str, Any]) -> str:
     level = f", occlusion level {document['level']}" if document.get("level") else ""
+    if document.get("views", "all") != "all":
+        level += f", {document['views']} views"
     return (
         f"{document['model']['name']} on {document['dataset']} {document['split']}{level}, "
         f"protocol {document['protocol']}: {document['objects']} objects, "

@@ -3,6 +3,8 @@
 
 from __future__ import annotations
 
+from typing import Literal
+
 from pydantic import BaseModel, ConfigDict, Field
 
 
@@ -56,6 +58,7 @@ class TrainConfig(BaseModel):
     category: str = "car"
     source: str = "stanford"
     split: str = "train-fit"
+    views: Literal["all", "seen", "unseen"] = "all"
     width: int = Field(default=192, ge=32, multiple_of=32, description="crop width, pixels")
     height: int = Field(default=128, ge=32, multiple_of=32, description="crop height, pixels")
     features: int = Field(default=64, ge=1, description="channels of the feature map")

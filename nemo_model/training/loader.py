@@ -16,7 +16,7 @@ from tqdm import tqdm
 
 from nemo_model.datasets.pascal3d import Pascal3D
 from nemo_model.errors import NemoError
-from nemo_model.mesh import Mesh, cuboid, load_off, mean_outline
+from nemo_model.mesh import Mesh, cuboid, mean_outline
 from nemo_model.training.config import TrainConfig
 from nemo_model.training.loss import Batch
 from nemo_model.training.samples import Sample, SampleMaker
@@ -54,7 +54,7 @@ def category_geometry(dataset: Pascal3D, vertices: int) -> tuple[Mesh, Array, di
     left to right, since mirrored photos are trained on.
     """
     used = [item.cad_index for item in dataset if item.cad_index > 0]
-    cads = {index: load_off(dataset.cad_path(index)) for index in sorted(set(used))}
+    cads = {index: dataset.cad(index) for index in sorted(set(used))}
     if not cads:
         raise NemoError(f"{dataset.root}: no object names a CAD model (cad_index)")
     outlines = {index: mean_outline([mesh]) for index, mesh in cads.items()}
@@ -68,7 +68,7 @@ def category_geometry(dataset: Pascal3D, vertices: int) -> tuple[Mesh, Array, di
 
 def sample_maker(root: Path, backgrounds: Path, config: TrainConfig) -> tuple[SampleMaker, Array]:
     """Read data and return the maker of samples and the category's outline (P, 3)."""
-    dataset = Pascal3D(root, config.category, source=config.source, split=config.split)
+    dataset = Pascal3D(root, config.category, config.source, config.split, config.views)
     mesh, outline, cads = category_geometry(dataset, config.vertices)
     objects = list(dataset)
     images = [item.read_image() for item in tqdm(objects, desc="photos", leave=False)]
