@@ -21,7 +21,7 @@ FOCAL, DISTANCE = 300.0, 2.4  # pixels, object units
 
 PLAIN = AugmentConfig(
     flip=0, fill=(0.86, 0.86), box_jitter=0, rough_box=0, roll_deg=0, cut=0, photo_padding=0,
-    occluded=0, neighbour=0, shrink=0, blur=0, noise=0, jpeg=0, colour=0,
+    occluded=0, neighbour=0, visible_box=0, shrink=0, blur=0, noise=0, jpeg=0, colour=0,
 )  # fmt: skip
 """No augmentation: the crop is the photo's."""
 

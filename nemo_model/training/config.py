@@ -40,6 +40,9 @@ class AugmentConfig(BaseModel):
     neighbour: float = Field(
         default=0.5, description="probability of another car beside it, and again of a second"
     )
+    visible_box: float = Field(
+        default=0.2, description="probability of a box around the visible part alone"
+    )
     shrink: float = Field(default=0.4, description="probability of a low-resolution image")
     shrink_to: float = Field(default=0.18, description="lowest resolution, as a share")
     blur: float = Field(default=0.2, description="probability of Gaussian or motion blur")

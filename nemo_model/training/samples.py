@@ -29,6 +29,9 @@ from nemo_model.training.rivals import RIVALS, rival_poses
 Array = npt.NDArray[np.float64]
 Image = npt.NDArray[np.uint8]
 
+LEAST_VISIBLE = 0.1
+"""Share of the silhouette that must be left to see for a box of the visible part."""
+
 MOST_NEIGHBOURS = 2
 MOST_HIDDEN = 0.7
 """Share of the silhouette that a neighbour may hide; one that hides more stands behind."""
@@ -98,7 +101,8 @@ class SampleMaker:
         config, augment = self.config, self.config.augment
         view = _view(self.objects[at], self.images[at], rng.random() < augment.flip)
         box, seen = jittered_box(view, augment, rng)
-        crop = _rolled_crop(view, box, config, rng)
+        partly = rng.random() < augment.visible_box
+        crop = _rolled_crop(view, box, config, rng, 2 if partly else 1)
         T = transform(crop.R_crop_cam, np.zeros(3)) @ view.T_cam_obj
         cad = self.cads.get(self.objects[at].cad_index, self.mesh)
         shape = silhouette(cad, T, crop.K, crop.width, crop.height)
@@ -107,7 +111,7 @@ class SampleMaker:
         for _ in range(MOST_NEIGHBOURS):
             if rng.random() >= augment.neighbour:
                 break
-            image, beside = self._with_neighbour(image, shape, rng)
+            image, beside = self._with_neighbour(image, crop, shape, rng)
             hidden = hidden | beside
         if rng.random() < augment.occluded:
             share = rng.uniform(*augment.hidden_share)
@@ -115,7 +119,39 @@ class SampleMaker:
                 image, shape, share, self.photos, self.images, augment.object_occluder, rng
             )
             hidden = hidden | pasted
-        return self._targets(degrade(image, augment, rng), crop, T, hidden, not cut.any(), rng)
+        if partly:
+            image, crop, T, hidden = self._closer(image, crop, T, shape, hidden, rng)
+        boxed = not (partly or cut.any())
+        return self._targets(degrade(image, augment, rng), crop, T, hidden, boxed, rng)
+
+    def _closer(
+        self,
+        image: Image,
+        crop: CropCamera,
+        T: Array,
+        shape: npt.NDArray[np.bool_],
+        hidden: npt.NDArray[np.bool_],
+        rng: np.random.Generator,
+    ) -> tuple[Image, CropCamera, Array, npt.NDArray[np.bool_]]:
+        """A crop of that crop around what is left to see, as a detector would box it."""
+        config, augment = self.config, self.config.augment
+        visible = shape & ~hidden
+        if visible.sum() < LEAST_VISIBLE * shape.sum():
+            visible = shape
+        rows, cols = np.nonzero(visible)
+        if not len(rows):
+            raise NemoError("nothing of the object lies in the crop")
+        box = np.array([cols.min(), rows.min(), cols.max() + 1, rows.max() + 1], dtype=float)
+        box += np.tile(box[2:] - box[:2], 2) * rng.normal(0.0, augment.box_jitter, 4)
+        camera = Camera(crop.K, crop.width, crop.height)
+        fill = rng.uniform(*augment.fill)
+        near = crop_camera(camera, box, config.width, config.height, fill)
+        size = (near.width, near.height)
+        there = cv2.warpPerspective(
+            hidden.astype(np.uint8), near.H_crop_image, size, flags=cv2.INTER_NEAREST
+        )
+        turned = transform(near.R_crop_cam, np.zeros(3)) @ T
+        return near.warp(image), near, turned, there > 0
 
     def _composed(
         self,
@@ -144,7 +180,11 @@ class SampleMaker:
         return image, np.asarray(cut)
 
     def _with_neighbour(
-        self, image: Image, shape: npt.NDArray[np.bool_], rng: np.random.Generator
+        self,
+        image: Image,
+        crop: CropCamera,
+        shape: npt.NDArray[np.bool_],
+        rng: np.random.Generator,
     ) -> tuple[Image, npt.NDArray[np.bool_]]:
         """Put another object, cut out by its CAD, before or behind this one, as in traffic.
 
@@ -152,7 +192,7 @@ class SampleMaker:
         """
         at = int(rng.integers(len(self.objects)))
         view = _view(self.objects[at], self.images[at], rng.random() < 0.5)
-        crop = _rolled_crop(view, view.box, self.config, rng)
+        crop = _rolled_crop(view, view.box, self.config, rng, crop.width // self.config.width)
         T = transform(crop.R_crop_cam, np.zeros(3)) @ view.T_cam_obj
         cad = self.cads.get(self.objects[at].cad_index, self.mesh)
         size = (crop.width, crop.height)
@@ -263,11 +303,13 @@ def _view(item: Pascal3DObject, image: Image, mirrored: bool) -> View:
 
 
 def _rolled_crop(
-    view: View, box: Array, config: TrainConfig, rng: np.random.Generator
+    view: View, box: Array, config: TrainConfig, rng: np.random.Generator, finer: int
 ) -> CropCamera:
+    """A crop camera turned a little about its axis, with `finer` times the size of the input."""
     rows, cols = view.image.shape[:2]
     fill = rng.uniform(*config.augment.fill)
-    crop = crop_camera(Camera(view.K, cols, rows), box, config.width, config.height, fill)
+    width, height = finer * config.width, finer * config.height
+    crop = crop_camera(Camera(view.K, cols, rows), box, width, height, fill)
     roll = np.clip(rng.normal(), -2.5, 2.5) * np.deg2rad(config.augment.roll_deg)
     R = Rotation.from_euler("z", roll).as_matrix() @ crop.R_crop_cam
     H = crop.K @ R @ np.linalg.inv(view.K)
