@@ -240,15 +240,23 @@ class Estimator:
         ]
 
     def solve(
-        self, seen: Observation, *, prior: Array | None = None, given: Given | None = None
+        self,
+        seen: Observation,
+        *,
+        prior: Array | None = None,
+        given: Given | None = None,
+        trust_box: bool = True,
     ) -> Estimate:
         """Find the pose in an observation; several times from several priors, if need be.
+
+        trust_box: False where the box is only a guess of where to look; from a prior the pose is
+        then found by the image alone.
 
         Raises:
             NemoError: for a bad prior or given.
         """
         start = time.perf_counter()
-        solution = self._solve(seen, prior, given)
+        solution = self._solve(seen, prior, given, trust_box)
         solved = time.perf_counter()
         result = self._estimate(solution, seen.crop, "cold" if prior is None else "warm")
         end = time.perf_counter()
@@ -259,7 +267,9 @@ class Estimator:
         }
         return replace(result, milliseconds=milliseconds)
 
-    def _solve(self, seen: Observation, prior: Array | None, given: Given | None) -> Solution:
+    def _solve(
+        self, seen: Observation, prior: Array | None, given: Given | None, trust_box: bool
+    ) -> Solution:
         crop = seen.crop
         K, box_map = crop.map_K(), _box_in_map(seen.box, crop)
         reliable = _inside(seen.box, seen.camera)
@@ -270,6 +280,7 @@ class Estimator:
         if T[2, 3] <= 0.0:
             raise NemoError("prior: the object is behind a camera that looks at the box")
         t = T[:, 3] / self.metres_per_unit
+        reliable = reliable if trust_box else (False, False, False, False)
         return solve_warm(self.solver, seen.features, K, T[:, :3], t, box_map, given_t, reliable)
 
     def _estimate(self, solution: Solution, crop: CropCamera, mode: str) -> Estimate:
