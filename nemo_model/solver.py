@@ -15,6 +15,7 @@ import numpy as np
 import numpy.typing as npt
 
 from nemo_model.boxfit import DOUBTFUL, box_rays
+from nemo_model.errors import NemoError
 from nemo_model.objective import Scene, background, evaluate
 from nemo_model.refine import (
     ENERGY,
@@ -36,6 +37,7 @@ __all__ = ["Solution", "SolverConfig", "SolverModel", "solve_cold", "solve_warm"
 Array = npt.NDArray[np.float64]
 
 _FARTHEST = 1e4  # no translation or box side may be further out than this (object units, cells)
+_WIDEST, _LONGEST = 1e-4, 1e7  # focal lengths in cells beyond which float32 holds no picture
 
 
 @dataclass(frozen=True)
@@ -93,7 +95,7 @@ def solve_cold(
         reliable: whether each side of the box is one (False where the image's edge cuts it).
 
     Raises:
-        ValueError: for wrong shapes, an uncalibrated camera, an empty box, or values that are not
+        NemoError: for wrong shapes, an uncalibrated camera, an empty box, or values that are not
             finite.
     """
     config = model.config
@@ -191,10 +193,12 @@ def _scene(
     grid = np.ascontiguousarray(features, dtype=np.float32)
     channels = model.table.features.shape[1]
     if grid.ndim != 3 or grid.shape[2] != channels or not grid.size:
-        raise ValueError(f"feature map: shape {grid.shape}, need (h, w, {channels})")
+        raise NemoError(f"feature map: shape {grid.shape}, need (h, w, {channels})")
     K = np.asarray(K_map, dtype=np.float64)
     if K.shape != (3, 3) or not np.isfinite(K).all() or K[0, 0] <= 0 or K[1, 1] <= 0:
-        raise ValueError("K_map: need a finite (3, 3) matrix with positive focal lengths")
+        raise NemoError("K_map: need a finite (3, 3) matrix with positive focal lengths")
+    if min(K[0, 0], K[1, 1]) < _WIDEST or np.abs(K).max() > _LONGEST:
+        raise NemoError(f"K_map: {K.tolist()} is no camera's: numbers far too small or too large")
     height, width = grid.shape[:2]
     buffers = buffers_of(model, height, width)
     flat = grid.reshape(height * width, channels)
@@ -217,13 +221,13 @@ def _box(
         return Box(model.outline, np.zeros(4), np.ones(6), np.ones(6), 0.0)
     box = np.asarray(box_map, dtype=np.float64)
     if box.shape != (4,) or not np.isfinite(box).all() or np.abs(box).max() > _FARTHEST:
-        raise ValueError(f"box: {box.tolist()} must be four finite numbers in map cells")
+        raise NemoError(f"box: {box.tolist()} must be four finite numbers in map cells")
     width, height = box[2] - box[0], box[3] - box[1]
     if width <= 0 or height <= 0:
-        raise ValueError(f"box: {box.tolist()} is empty, need x1 < x2 and y1 < y2")
+        raise NemoError(f"box: {box.tolist()} is empty, need x1 < x2 and y1 < y2")
     flags = np.asarray(reliable, dtype=bool)
     if flags.shape != (4,):
-        raise ValueError("reliable: need four flags, for x1, y1, x2, y2")
+        raise NemoError("reliable: need four flags, for x1, y1, x2, y2")
     config = model.config
     sides = np.full(4, config.box_sigma * 0.5 * (width + height))
     sigmas = np.concatenate([sides, config.centre_sigma * np.array([width, height])])
@@ -250,14 +254,17 @@ def _schedule(model: SolverModel, adam_steps: int, newton_steps: int) -> Schedul
 def _translation(values: npt.ArrayLike | None) -> Array:
     t = np.array(values, dtype=np.float64)
     if t.shape != (3,) or not np.isfinite(t).all() or np.abs(t).max() > _FARTHEST or t[2] <= 0:
-        raise ValueError(f"translation: {t.tolist()} must be (3,), finite, in front of the camera")
+        raise NemoError(f"translation: {t.tolist()} must be (3,), finite, in front of the camera")
     return t
 
 
 def _rotation(values: npt.ArrayLike) -> Array:
     R = np.array(values, dtype=np.float64, order="C")
     if R.shape != (3, 3) or not np.abs(R @ R.T - np.eye(3)).max() < 1e-3 or np.linalg.det(R) < 0:
-        raise ValueError("rotation: R0 must be a rotation matrix (3, 3)")
+        raise NemoError("rotation: R0 must be a rotation matrix (3, 3)")
+    if np.abs(R @ R.T - np.eye(3)).max() > 1e-9:  # rounded on its way: steps keep what they get
+        u, _, vt = np.linalg.svd(R)
+        R = np.ascontiguousarray(u @ vt)
     return R
 
 
