@@ -39,8 +39,8 @@ def behind_a_wall(problem: Problem, side: int, share: float = 0.45) -> Problem:
     cells = np.arange(features.shape[1] if side % 2 == 0 else features.shape[0])
     beyond = cells < box[side] if side < 2 else cells > box[side]
     wall = features[:, beyond] if side % 2 == 0 else features[beyond]
-    noisy = CLUTTER[rng.integers(len(CLUTTER), size=wall.shape[:2])]
-    noisy = noisy + rng.normal(0.0, 0.05, noisy.shape)
+    drawn = CLUTTER[rng.integers(len(CLUTTER), size=wall.shape[:2])]
+    noisy = drawn + rng.normal(0.0, 0.05, drawn.shape)
     noisy = noisy / np.linalg.norm(noisy, axis=-1, keepdims=True)
     if side % 2 == 0:
         features[:, beyond] = noisy
@@ -119,7 +119,8 @@ def test_a_prior_knows_which_side_is_short(model: SolverModel, side: int) -> Non
 
 
 def test_a_warm_start_keeps_what_the_short_side_would_pull_away(model: SolverModel) -> None:
-    kept, pulled = [], []
+    kept: list[float] = []
+    pulled: list[float] = []
     for seed in SEEDS:
         problem = behind_a_wall(make_problem(model.table, CLUTTER, seed), 2)
         pose = (problem.R, problem.t)
