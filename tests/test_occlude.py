@@ -131,6 +131,54 @@ def test_loader_leaves_out_other_splits(cars: Path, photos: Path, tmp_path: Path
     assert (len(dataset), dict(dataset.skipped)) == (6, {"not in the split": 1})
 
 
+def test_a_list_that_is_there_is_not_replaced_unasked(
+    cars: Path, photos: Path, tmp_path: Path
+) -> None:
+    run(cars, photos, tmp_path, "--level", "2", "--limit", "3")
+    before = files(tmp_path)
+    for level in ("2", "all"):  # level 1 is not begun either
+        with pytest.raises(DatasetError, match=r"carFGL2_BGL2\.txt: is there.*--overwrite"):
+            run(cars, photos, tmp_path, "--level", level)
+    assert files(tmp_path) == before
+    run(cars, photos, tmp_path, "--level", "3")  # another level is another list
+    run(cars, photos, tmp_path, "--level", "2", "--overwrite")
+    assert len((tmp_path / "lists" / "carFGL2_BGL2.txt").read_text().split()) == 6
+
+
+def test_an_npz_as_the_occluded_pascal3d_has_it(cars: Path, photos: Path, tmp_path: Path) -> None:
+    """Some hold pickled objects beside what is read; what is missing or odd is named."""
+    run(cars, photos, tmp_path, "--level", "1")
+    path = tmp_path / "annotations" / "carFGL1_BGL1" / "00001.npz"
+    with np.load(path) as content:
+        arrays = dict(content)
+    expected = read_occlusion(path)
+    odd = np.array([None, "x"], dtype=object)
+    np.savez(path, **arrays | {"occluder_box": odd, "occluder_level": "F"}, allow_pickle=True)
+    for found, one in zip(read_occlusion(path), expected, strict=True):
+        np.testing.assert_array_equal(found, one)
+    for changes, words in (
+        ({"mask": odd}, "mask cannot be read"),
+        ({"mask": np.zeros((3, 4))}, "must be one"),
+        ({"box": np.zeros(3)}, "box holds 3 numbers"),
+        ({"box": np.array("none")}, "box is no array of numbers"),
+    ):
+        np.savez(path, **arrays | changes, allow_pickle=True)
+        with pytest.raises(DatasetError, match=rf"00001\.npz.*{words}"):
+            read_occlusion(path)
+    del arrays["box"]
+    np.savez(path, **arrays)
+    with pytest.raises(DatasetError, match=r"00001\.npz: box cannot be read"):
+        read_occlusion(path)
+
+
+def test_an_image_that_is_missing_is_counted(cars: Path, photos: Path, tmp_path: Path) -> None:
+    run(cars, photos, tmp_path, "--level", "1")
+    (tmp_path / "images" / "carFGL1_BGL1" / "00003.JPEG").unlink()
+    dataset = OccludedPascal3D(cars, tmp_path, "car", 1)
+    assert [item.name for item in dataset] == ["00001", "00002", "00004", "00005", "00006"]
+    assert dict(dataset.skipped) == {"no image file": 1}
+
+
 def test_train_tune_can_be_occluded(photos: Path, tmp_path: Path) -> None:
     root = small_set(tmp_path / "cars", 10, split="train")
     out = run(root, photos, tmp_path / "out", "--level", "1", "--split", "train-tune")

@@ -4,17 +4,16 @@
 from __future__ import annotations
 
 import argparse
-from functools import cache
+from collections.abc import Sequence
 from pathlib import Path
 
 import numpy as np
 from tqdm import tqdm
 
 from nemo_model.datasets.common import DatasetError, subset
-from nemo_model.datasets.occluded import write_list, write_occlusion
+from nemo_model.datasets.occluded import list_path, write_list, write_occlusion
 from nemo_model.datasets.occluders import OBJECT_SHARE, generator, occlude, photo_paths
 from nemo_model.datasets.pascal3d import SOURCES, SPLITS, Pascal3D, Pascal3DObject
-from nemo_model.mesh import Mesh, load_off
 from nemo_model.raster import silhouette
 
 
@@ -30,17 +29,17 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("--out", type=Path, required=True, help="folder to write to")
     parser.add_argument("--seed", type=int, default=0)
     parser.add_argument("--limit", type=int, help="only so many images, drawn by --seed")
+    parser.add_argument("--overwrite", action="store_true",
+                        help="replace lists and images that are in --out already")  # fmt: skip
 
 
 def run(args: argparse.Namespace) -> int:
     levels = tuple(OBJECT_SHARE) if args.level == "all" else (int(args.level),)
+    if not args.overwrite:
+        refuse_existing(args.out, args.category, levels)
     dataset = Pascal3D(args.root, args.category, args.source, args.split)
     photos = photo_paths(args.occluders)
     objects = subset(one_per_image(list(dataset)), args.limit, args.seed)
-
-    @cache
-    def cad(index: int) -> Mesh:
-        return load_off(dataset.cad_path(index))
 
     for level in levels:
         shares: list[float] = []
@@ -48,7 +47,7 @@ def run(args: argparse.Namespace) -> int:
         for item in tqdm(objects, desc=f"level {level}", unit="image", dynamic_ncols=True):
             image = item.read_image()
             height, width = image.shape[:2]
-            mask = silhouette(cad(item.cad_index), item.T_cam_obj, item.K, width, height)
+            mask = silhouette(dataset.cad(item.cad_index), item.T_cam_obj, item.K, width, height)
             rng = generator(args.seed, level, args.category, item.name)
             result = occlude(image, mask, level, photos, rng)
             if result is None:
@@ -65,6 +64,17 @@ def run(args: argparse.Namespace) -> int:
             f"{len(objects) - len(names)} left out as too small; list: {path}"
         )
     return 0
+
+
+def refuse_existing(out: Path, category: str, levels: Sequence[int]) -> None:
+    """Raise DatasetError where `out` holds a list of one of the levels: it is of other images."""
+    for level in levels:
+        path = list_path(out, category, level)
+        if path.exists():
+            raise DatasetError(
+                f"{path}: is there already, perhaps of another split or --limit; choose another "
+                "--out, or give --overwrite to replace it"
+            )
 
 
 def one_per_image(objects: list[Pascal3DObject]) -> list[Pascal3DObject]:

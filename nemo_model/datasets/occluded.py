@@ -8,6 +8,7 @@ occluder_box as y0, y1, x0, x1, H, W. The pose is that of the PASCAL3D+ annotati
 
 from __future__ import annotations
 
+import zipfile
 from dataclasses import dataclass, replace
 from pathlib import Path
 
@@ -53,7 +54,7 @@ class OccludedPascal3D(ObjectSet[Pascal3DObject]):
             raise DatasetError(f"{self.occluded_root}: no such folder")
         where = layout(self.root, self.category, self.source)
         folder = folder_name(self.category, self.level)
-        listed = self.occluded_root / "lists" / f"{folder}.txt"
+        listed = list_path(self.occluded_root, self.category, self.level)
         names = [line.split()[0].rsplit(".", 1)[0] for line in read_lines(listed)]
         allowed = set(where.names(self.split))
         for name in dict.fromkeys(names):
@@ -78,7 +79,7 @@ class OccludedPascal3D(ObjectSet[Pascal3DObject]):
         objects = annotated(where, name, image_path, self.skipped)
         if len(objects) > 1:
             note = self.occluded_root / "annotations" / folder / f"{name}.npz"
-            box = read_occlusion(note)[2]
+            box = read_box(note)
             objects.sort(key=lambda each: float(np.abs(each.box - box).sum()))
             self.skipped["beside the occluded object"] += len(objects) - 1
         return [replace(each, image_path=image_path) for each in objects[:1]]
@@ -89,15 +90,34 @@ def read_occlusion(path: Path) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
 
     Raises DatasetError naming the file and what is missing in it.
     """
+    occluder, mask = (_field(path, name) for name in ("occluder_mask", "mask"))
+    if occluder.ndim != 2 or occluder.shape != mask.shape:
+        raise DatasetError(
+            f"{path}: occluder_mask {occluder.shape} and mask {mask.shape} must be one (H, W)"
+        )
+    # the object's mask is 0 or 255 there, the occluders' is boolean
+    return occluder.astype(bool), mask > 127, read_box(path)
+
+
+def read_box(path: Path) -> np.ndarray:
+    """The object's box x1, y1, x2, y2 (4,) in an npz. Raises DatasetError as read_occlusion."""
+    values = _field(path, "box").ravel()
+    if values.size < 4:
+        raise DatasetError(f"{path}: box holds {values.size} numbers, needs y0, y1, x0, x1")
+    y0, y1, x0, x1 = values[:4].astype(np.float64)
+    return np.array([x0, y0, x1, y1])
+
+
+def _field(path: Path, name: str) -> np.ndarray:
+    """One array of an npz; the others may be pickled objects, which are not read."""
     try:
         with np.load(path, allow_pickle=False) as content:
-            occluder = np.asarray(content["occluder_mask"])
-            mask = np.asarray(content["mask"])
-            y0, y1, x0, x1 = np.asarray(content["box"], dtype=np.float64).ravel()[:4]
-    except (OSError, KeyError, ValueError) as error:
-        raise DatasetError(f"{path}: not an annotation of the occluded layout ({error})") from error
-    # the object's mask is 0 or 255 there, the occluders' is boolean
-    return occluder.astype(bool), mask > 127, np.array([x0, y0, x1, y1])
+            array = np.asarray(content[name])
+    except (OSError, KeyError, ValueError, EOFError, zipfile.BadZipFile) as error:
+        raise DatasetError(f"{path}: {name} cannot be read ({error})") from error
+    if array.dtype.kind not in "biuf":
+        raise DatasetError(f"{path}: {name} is no array of numbers")
+    return array
 
 
 def write_occlusion(
@@ -135,9 +155,14 @@ def write_occlusion(
         raise DatasetError(f"{out}: cannot write the occluded copy ({error})") from error
 
 
+def list_path(out: Path, category: str, level: int) -> Path:
+    """Where the list of a level's images lies."""
+    return out / "lists" / f"{folder_name(category, level)}.txt"
+
+
 def write_list(out: Path, category: str, level: int, names: list[str]) -> Path:
     """Write the list of a level's images and return its path."""
-    path = out / "lists" / f"{folder_name(category, level)}.txt"
+    path = list_path(out, category, level)
     path.parent.mkdir(parents=True, exist_ok=True)
     path.write_text("".join(f"{name}.JPEG\n" for name in names), encoding="utf-8")
     return path
