@@ -12,8 +12,9 @@ from typing import Any, Literal
 
 import numpy as np
 import numpy.typing as npt
-from pydantic import BaseModel, ConfigDict, Field, ValidationError, model_validator
+from pydantic import BaseModel, ConfigDict, Field, ValidationError
 
+from nemo_model.calibration import Calibration
 from nemo_model.errors import NemoError
 from nemo_model.mesh import Mesh
 from nemo_model.symmetry import Symmetry
@@ -39,29 +40,6 @@ class SizePrior(BaseModel):
         ge=0, lt=1, description="standard deviation / mean, one number for all axes"
     )
     source: str = Field(description="where the two numbers come from")
-
-
-class Calibration(BaseModel):
-    """What turns the solver's numbers into probabilities: see confidence.py and covariance.py."""
-
-    model_config = ConfigDict(frozen=True, extra="forbid", allow_inf_nan=False)
-
-    intercept: float
-    weights: dict[str, float]
-    means: dict[str, float]
-    deviations: dict[str, float]
-    variance_scale: float = Field(
-        default=1.0, gt=0, description="pose variance / inverse curvature"
-    )
-    data: str = Field(description="what it was fitted on")
-
-    @model_validator(mode="after")
-    def _consistent(self) -> Calibration:
-        if not set(self.weights) == set(self.means) == set(self.deviations):
-            raise ValueError("weights, means and deviations must name the same statistics")
-        if any(value <= 0.0 for value in self.deviations.values()):
-            raise ValueError("deviations must be positive")
-        return self
 
 
 class Card(BaseModel):

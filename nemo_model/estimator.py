@@ -17,10 +17,12 @@ import numpy as np
 import numpy.typing as npt
 
 from nemo_model.bundle import CARD, Bundle, BundleError
-from nemo_model.camera import FIRST_CELL, STRIDE, Camera, CropCamera, crop_camera
-from nemo_model.confidence import STATISTICS, probability, statistics
-from nemo_model.covariance import pose_covariance
+from nemo_model.camera import Camera, CropCamera, crop_camera
+from nemo_model.checks import box_in_map, checked_prior, image_size, known_size, whole_sides
+from nemo_model.confidence import probabilities, scaled
+from nemo_model.covariance import PLAIN, pose_covariance
 from nemo_model.errors import NemoError
+from nemo_model.evidence import STATISTICS, VIEW, View, evidence
 from nemo_model.features import FeatureExtractor
 from nemo_model.mesh import Mesh
 from nemo_model.pose import transform
@@ -28,9 +30,6 @@ from nemo_model.solver import Solution, SolverConfig, SolverModel, solve_cold, s
 from nemo_model.symmetry import Symmetry
 
 Array = npt.NDArray[np.float64]
-
-EDGE_PX = 2.0
-"""A side of the box this near to the image's edge may be cut by it and tells nothing."""
 
 
 @dataclass(frozen=True)
@@ -83,6 +82,8 @@ class Estimate:
         mode: "cold" (global search) or "warm" (from a prior).
         statistics: what the score was computed from.
         milliseconds: crop, features, solve, total.
+        score_10: probability that the rotation is within 10 degrees; never above `score`.
+        solution: what the solver found, in the crop's camera.
     """
 
     T_cam_obj: Array
@@ -98,6 +99,8 @@ class Estimate:
     mode: str
     statistics: Mapping[str, float]
     milliseconds: Mapping[str, float]
+    score_10: float = 0.0
+    solution: Solution | None = None
 
     @property
     def rotation(self) -> Array:
@@ -129,14 +132,16 @@ class Estimator:
         size_m: npt.ArrayLike | None = None,
         config: SolverConfig | None = None,
         cold: Callable[..., Solution] = solve_cold,
+        even_views: bool = False,
     ) -> None:
         _check_fit(bundle, extractor)
+        self.even_views = even_views
         self.bundle, self.extractor, self.cold = bundle, extractor, cold
         self.metres_per_unit = bundle.metres_per_unit
         self.size_sigma = bundle.card.size.sigma
         self.mesh, outline = bundle.mesh, bundle.outline
         if size_m is not None:
-            stretch = _known_size(size_m) / bundle.size
+            stretch = known_size(size_m) / bundle.size
             self.mesh = Mesh(bundle.mesh.vertices * stretch, bundle.mesh.faces)
             outline, self.size_sigma = outline * stretch, 0.0
         self.size = self.mesh.extent * self.metres_per_unit
@@ -152,6 +157,7 @@ class Estimator:
         size_m: npt.ArrayLike | None = None,
         config: SolverConfig | None = None,
         cold: Callable[..., Solution] = solve_cold,
+        even_views: bool = False,
     ) -> Estimator:
         """Load a bundle.
 
@@ -163,6 +169,8 @@ class Estimator:
                 length, height), where they are known; else the category's prior.
             config: of the solver.
             cold: the global search; nemo_model.reference has the paper's to compare with.
+            even_views: score for objects seen from all sides equally often; by default for views
+                as in the photos of the calibration, which may prefer the front.
 
         Raises:
             BundleError: when the bundle is incomplete, altered or inconsistent.
@@ -170,7 +178,9 @@ class Estimator:
         """
         bundle = Bundle.load(path)
         extractor = FeatureExtractor(bundle.onnx_path, threads, providers)
-        return cls(bundle, extractor, size_m=size_m, config=config, cold=cold)
+        return cls(
+            bundle, extractor, size_m=size_m, config=config, cold=cold, even_views=even_views
+        )
 
     @property
     def symmetry(self) -> Symmetry:
@@ -221,7 +231,7 @@ class Estimator:
         The milliseconds of an observation are its share of the batch's.
         """
         start = time.perf_counter()
-        camera = Camera(np.asarray(K, dtype=np.float64), *_image_size(image))
+        camera = Camera(np.asarray(K, dtype=np.float64), *image_size(image))
         card = self.bundle.card
         crops = [crop_camera(camera, box, card.width, card.height, card.fill) for box in boxes]
         if not crops:
@@ -256,9 +266,9 @@ class Estimator:
             NemoError: for a bad prior or given.
         """
         start = time.perf_counter()
-        solution = self._solve(seen, prior, given, trust_box)
+        view, solution = self._solve(seen, prior, given, trust_box)
         solved = time.perf_counter()
-        result = self._estimate(solution, seen.crop, "cold" if prior is None else "warm")
+        result = self._estimate(solution, view, seen.crop, "cold" if prior is None else "warm")
         end = time.perf_counter()
         milliseconds = {
             **seen.milliseconds,
@@ -269,37 +279,45 @@ class Estimator:
 
     def _solve(
         self, seen: Observation, prior: Array | None, given: Given | None, trust_box: bool
-    ) -> Solution:
+    ) -> tuple[View, Solution]:
         crop = seen.crop
-        K, box_map = crop.map_K(), _box_in_map(seen.box, crop)
-        reliable = _inside(seen.box, seen.camera)
+        K, box_map = crop.map_K(), box_in_map(seen.box, crop)
+        reliable = whole_sides(seen.box, seen.camera)
         given_t = None if given is None else _given_translation(given, seen.camera, crop)
         if prior is None:
-            return self.cold(self.solver, seen.features, K, box_map, given_t, reliable)
-        T = crop.R_crop_cam @ _checked_prior(prior)[:3]
+            view = View(seen.features, K, box_map, reliable, given is not None)
+            return view, self.cold(self.solver, seen.features, K, box_map, given_t, reliable)
+        T = crop.R_crop_cam @ checked_prior(prior)[:3]
         if T[2, 3] <= 0.0:
             raise NemoError("prior: the object is behind a camera that looks at the box")
         t = T[:, 3] / self.metres_per_unit
         reliable = reliable if trust_box else (False, False, False, False)
-        return solve_warm(self.solver, seen.features, K, T[:, :3], t, box_map, given_t, reliable)
+        view = View(seen.features, K, box_map, reliable, given is not None)
+        return view, solve_warm(
+            self.solver, seen.features, K, T[:, :3], t, box_map, given_t, reliable
+        )
 
-    def _estimate(self, solution: Solution, crop: CropCamera, mode: str) -> Estimate:
+    def _estimate(self, solution: Solution, view: View, crop: CropCamera, mode: str) -> Estimate:
         R_cam_crop = crop.R_crop_cam.T
         position = R_cam_crop @ solution.t * self.metres_per_unit
-        values = statistics(solution, crop.scale)
+        values = evidence(self.solver, view, solution, crop.scale, self.symmetry)
         calibration = self.bundle.card.calibration
-        score = probability(calibration, values)
+        right, precise = probabilities(calibration, values, self.even_views)
+        found = solution.energy > 0.0
         return Estimate(
             T_cam_obj=transform(R_cam_crop @ solution.R, position),
             covariance=pose_covariance(
                 solution.hessian,
+                solution.R,
+                solution.t,
                 R_cam_crop,
-                position,
                 self.metres_per_unit,
                 self.size_sigma,
-                1.0 if calibration is None else calibration.variance_scale,
+                PLAIN if calibration is None else calibration.spread,
+                None if calibration is None else scaled(calibration, values),
             ),
-            score=score if solution.energy > 0.0 else 0.0,
+            score=right if found else 0.0,
+            score_10=precise if found else 0.0,
             visible_fraction=solution.visible_fraction,
             occlusion=solution.occlusion,
             energy=solution.energy,
@@ -310,15 +328,8 @@ class Estimator:
             mode=mode,
             statistics=values,
             milliseconds={},
+            solution=solution,
         )
-
-
-def _image_size(image: npt.NDArray[np.uint8]) -> tuple[int, int]:
-    if not isinstance(image, np.ndarray):
-        raise NemoError(f"image: is {type(image).__name__}, not an array; was its file read?")
-    if image.ndim != 3 or image.shape[2] != 3 or image.dtype != np.uint8 or not image.size:
-        raise NemoError(f"image: {image.shape} {image.dtype}, needs uint8 (H, W, 3) RGB")
-    return image.shape[1], image.shape[0]
 
 
 def _check_fit(bundle: Bundle, extractor: FeatureExtractor) -> None:
@@ -329,29 +340,12 @@ def _check_fit(bundle: Bundle, extractor: FeatureExtractor) -> None:
             f"{bundle.card.features}"
         )
     calibration = bundle.card.calibration
-    unknown = set(calibration.weights) - set(STATISTICS) if calibration else None
+    unknown = set(calibration.means) - {*STATISTICS, *VIEW} if calibration else None
     if unknown:
         raise BundleError(
-            f"{bundle.folder / CARD}: calibration.weights: {', '.join(sorted(unknown))} not known "
+            f"{bundle.folder / CARD}: calibration.means: {', '.join(sorted(unknown))} not known "
             "to this version; calibrate again"
         )
-
-
-def _known_size(size_m: npt.ArrayLike) -> Array:
-    size = np.asarray(size_m, dtype=np.float64)
-    if size.shape != (3,) or not np.isfinite(size).all() or (size <= 0).any():
-        raise NemoError(f"size: {size.tolist()} must be three positive lengths in metres (x, y, z)")
-    return size
-
-
-def _checked_prior(prior: Array) -> Array:
-    T = np.asarray(prior, dtype=np.float64)
-    if T.shape != (4, 4) or not np.isfinite(T).all() or T[2, 3] <= 0.0:
-        raise NemoError("prior: T_cam_obj must be a finite (4, 4) with the object in front")
-    R = T[:3, :3]
-    if np.abs(R @ R.T - np.eye(3)).max() > 1e-3 or np.linalg.det(R) < 0.0:
-        raise NemoError("prior: T_cam_obj holds no rotation (orthonormal, without reflection)")
-    return T
 
 
 def _given_translation(given: Given, camera: Camera, crop: CropCamera) -> Array:
@@ -362,28 +356,3 @@ def _given_translation(given: Given, camera: Camera, crop: CropCamera) -> Array:
         raise NemoError(f"given: distance {given.distance} must be positive")
     ray = camera.ray(float(centre[0]), float(centre[1]))
     return crop.R_crop_cam @ (ray / ray[2] * given.distance)
-
-
-def _box_in_map(box: Array, crop: CropCamera) -> Array:
-    """The box (4,) in cells: the bounding box of its turned corners."""
-    x1, y1, x2, y2 = box
-    corners = np.array([[x1, y1, 1.0], [x2, y1, 1.0], [x1, y2, 1.0], [x2, y2, 1.0]])
-    uvw = corners @ crop.H_crop_image.T
-    cells = (uvw[:, :2] / uvw[:, 2:] - FIRST_CELL) / STRIDE
-    return np.concatenate([cells.min(axis=0), cells.max(axis=0)])
-
-
-def _inside(box: Array, camera: Camera) -> tuple[bool, bool, bool, bool]:
-    """Which sides of the box are the object's, and not where the image's edge cuts it.
-
-    A box that is the whole image is a photo cut to the object: all its sides count.
-    """
-    x1, y1, x2, y2 = box
-    if x2 - x1 >= camera.width - 1 - EDGE_PX and y2 - y1 >= camera.height - 1 - EDGE_PX:
-        return True, True, True, True
-    return (
-        bool(x1 > EDGE_PX),
-        bool(y1 > EDGE_PX),
-        bool(x2 < camera.width - 1 - EDGE_PX),
-        bool(y2 < camera.height - 1 - EDGE_PX),
-    )

@@ -1,114 +1,204 @@
 # SPDX-License-Identifier: Apache-2.0
-"""Fits a bundle's confidence and covariance scale on objects that it was not trained on."""
+"""Fits a bundle's confidence and covariance on objects that it was not trained on."""
 
 from __future__ import annotations
 
 import math
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass
+from typing import Any
 
 import numpy as np
 from scipy.spatial.transform import Rotation
-from scipy.stats import chi2
 
-from nemo_model.bundle import Calibration
-from nemo_model.confidence import fit
+from nemo_model.calibration import Calibration
+from nemo_model.confidence import LIMIT, fit_logistic, probabilities, scaled, standards
 from nemo_model.errors import NemoError
 from nemo_model.estimator import Estimate, Estimator
-from nemo_model.evaluation.samples import Sample
-from nemo_model.pose import geodesic
+from nemo_model.evaluation import metrics
+from nemo_model.evaluation.spread import Errors, distances, fit_spread
+from nemo_model.evaluation.trials import Case
+from nemo_model.evidence import STATISTICS, VIEW
 
-RIGHT = math.radians(30.0)
-PRECISE = math.radians(15.0)
-"""Errors up to here count for the covariance; larger ones are another mode."""
+Array = np.ndarray
+
+NAMES = (*STATISTICS, *VIEW)
+DOUBT = ("log_energy", "box_gap", "log_scale", "log_cells", "visible_fraction")
+"""Statistics that the size of a right estimate's error may depend on."""
+EMPTY_WEIGHT = 2.0
+"""A trial without an object counts for so many: few photos stand for all that is no object."""
+RAREST = 5.0
+"""For even views a rare view counts for at most so many."""
+FOLDS = 5
 
 
 @dataclass(frozen=True)
 class Trial:
-    """One estimate and whether it was right; `squared` is its rotation error's Mahalanobis
-    distance squared under a variance scale of 1, None where that means nothing."""
+    """One estimate and what was true.
 
-    statistics: dict[str, float]
-    right: bool
-    squared: float | None
-
-
-def object_trials(
-    estimator: Estimator, samples: Iterable[Sample], jitter: float, rng: np.random.Generator
-) -> list[Trial]:
-    """Estimate each object in a box that errs as a detector's does.
-
-    Args:
-        estimator: its bundle without calibration, or with a variance scale of 1.
-        samples: labelled objects.
-        jitter: standard deviation of each side, as a share of the box's size.
-        rng: for the jitter.
+    kind, level, group: of the case. error_deg: of the rotation, inf where there is no object.
+    azimuth_deg: true view, None without an object. error, R, t, hessian: as in spread.Errors, None
+    without an object.
     """
-    trials = []
-    for sample in samples:
-        x1, y1, x2, y2 = sample.box
-        noise = np.clip(rng.normal(0.0, jitter, 4), -2.5 * jitter, 2.5 * jitter)
-        box = sample.box + noise * np.array([x2 - x1, y2 - y1, x2 - x1, y2 - y1])
+
+    kind: str
+    level: int
+    group: str
+    statistics: dict[str, float]
+    error_deg: float
+    azimuth_deg: float | None = None
+    error: Array | None = None
+    R: Array | None = None
+    t: Array | None = None
+    hessian: Array | None = None
+
+
+def run_trials(estimator: Estimator, cases: Iterable[Case]) -> Iterator[Trial]:
+    """Estimate every case; those that are refused (a box outside the image, ...) are left out."""
+    for case in cases:
         try:
-            estimate = estimator.estimate(sample.read_image(), sample.K, box)
+            estimate = estimator.estimate(case.image, case.K, case.box)
         except NemoError:
             continue
-        trials.append(_trial(estimate, sample.T_cam_obj[:3, :3]))
-    return trials
+        yield trial(estimator, case, estimate)
 
 
-def background_trials(
-    estimator: Estimator, photos: Sequence[np.ndarray], count: int, rng: np.random.Generator
-) -> list[Trial]:
-    """Estimate a pose where there is no object: random boxes on photos without the category."""
-    trials = []
-    for _ in range(count):
-        photo = photos[int(rng.integers(len(photos)))]
-        rows, cols = photo.shape[:2]
-        w, h = rng.uniform(0.3, 0.95) * cols, rng.uniform(0.3, 0.95) * rows
-        x, y = rng.uniform(0, cols - w), rng.uniform(0, rows - h)
-        focal = rng.uniform(0.8, 3.0) * cols
-        K = np.array([[focal, 0, cols / 2], [0, focal, rows / 2], [0, 0, 1]])
-        estimate = estimator.estimate(photo, K, (x, y, x + w, y + h))
-        trials.append(Trial(dict(estimate.statistics), False, None))
-    return trials
+def trial(estimator: Estimator, case: Case, estimate: Estimate) -> Trial:
+    """Compare an estimate with the truth of its case."""
+    values = dict(estimate.statistics)
+    truth, solution = case.T_cam_obj, estimate.solution
+    if truth is None or solution is None:
+        return Trial(case.kind, case.level, case.group, values, math.inf)
+    turn = estimate.crop.R_crop_cam
+    R = estimator.symmetry.nearest(turn @ truth[:3, :3], solution.R)
+    turned = Rotation.from_matrix(R @ solution.R.T).as_rotvec()
+    camera = -truth[:3, :3].T @ truth[:3, 3]
+    return Trial(
+        case.kind,
+        case.level,
+        case.group,
+        values,
+        math.degrees(float(np.linalg.norm(turned))),
+        math.degrees(math.atan2(camera[0], -camera[1])) % 360.0,
+        np.concatenate([turned, turn @ truth[:3, 3] - solution.t]),
+        solution.R,
+        solution.t,
+        solution.hessian,
+    )
 
 
 def calibrate(trials: Sequence[Trial], data: str) -> Calibration:
-    """Fit the score to P(error < 30 degrees), and the covariance's scale to the errors' median.
+    """Fit the probabilities and the covariance.
 
     Raises:
         NemoError: when there is nothing to fit: all right, or none.
     """
+    rows = [t.statistics for t in trials]
+    if not rows:
+        raise NemoError("calibration: needs estimates that are right and ones that are wrong")
+    mean, deviation = standards(rows, NAMES)
+    x = np.array([[row[name] for name in NAMES] for row in rows])
+    z = np.clip((x - mean) / deviation, -LIMIT, LIMIT)
+    plain, even = _weights(trials, even=False), _weights(trials, even=True)
+    own = len(STATISTICS)
+    right = [t.error_deg < metrics.PI_6 for t in trials]
+    precise = [t.error_deg < metrics.PI_18 for t in trials]
     try:
-        calibration = fit([t.statistics for t in trials], [t.right for t in trials], data)
+        return Calibration(
+            means=dict(zip(NAMES, mean.tolist(), strict=True)),
+            deviations=dict(zip(NAMES, deviation.tolist(), strict=True)),
+            within_30=fit_logistic(z, right, plain, NAMES),
+            within_10=fit_logistic(z, precise, plain, NAMES),
+            even_30=fit_logistic(z[:, :own], right, even, STATISTICS),
+            even_10=fit_logistic(z[:, :own], precise, even, STATISTICS),
+            spread=fit_spread(_errors(trials, z), DOUBT),
+            data=data,
+        )
     except ValueError as error:
         raise NemoError(str(error)) from error
-    squared = [t.squared for t in trials if t.squared is not None]
-    scale = float(np.median(squared) / chi2.median(3)) if squared else 1.0
-    return calibration.model_copy(update={"variance_scale": max(scale, 1e-6)})
 
 
-def reliability(scores: np.ndarray, right: np.ndarray, bins: int = 10) -> dict[str, float]:
-    """Return ECE (equal-width bins), NLL and AUROC of scores (N,) for outcomes (N,) of 0 and 1."""
-    at = np.minimum((scores * bins).astype(int), bins - 1)
-    gaps = [
-        (at == b).mean() * abs(scores[at == b].mean() - right[at == b].mean())
-        for b in range(bins)
-        if (at == b).any()
-    ]
-    p = np.clip(scores, 1e-6, 1 - 1e-6)
-    nll = -np.mean(right * np.log(p) + (1 - right) * np.log(1 - p))
-    good, bad = scores[right > 0.5], scores[right < 0.5]
-    higher = (good[:, None] > bad[None]).mean() if len(good) and len(bad) else float("nan")
-    ties = (good[:, None] == bad[None]).mean() if len(good) and len(bad) else 0.0
-    return {"ece": float(sum(gaps)), "nll": float(nll), "auroc": float(higher + 0.5 * ties)}
+def cross_validate(trials: Sequence[Trial], folds: int = FOLDS) -> dict[str, Any]:
+    """Judge calibrations that were fitted without the groups (car models) that they are judged on.
+
+    Returns {} where there are fewer groups than folds.
+    """
+    groups = sorted({t.group for t in trials})
+    if len(groups) < folds:
+        return {}
+    fold = {group: k % folds for k, group in enumerate(groups)}
+    scored: list[tuple[Trial, float, float, float]] = []
+    for k in range(folds):
+        fitted = calibrate([t for t in trials if fold[t.group] != k], "")
+        for one in (t for t in trials if fold[t.group] == k):
+            scored.append((one, *judge(fitted, one)))
+    return quality(scored)
 
 
-def _trial(estimate: Estimate, truth: np.ndarray) -> Trial:
-    angle = geodesic(truth, estimate.rotation)
-    squared = None
-    if angle < PRECISE:
-        error = Rotation.from_matrix(truth @ estimate.rotation.T).as_rotvec()
-        squared = float(error @ np.linalg.solve(estimate.covariance[3:, 3:], error))
-    return Trial(dict(estimate.statistics), angle < RIGHT, squared)
+def judge(calibration: Calibration, one: Trial) -> tuple[float, float, float]:
+    """P(< 30 degrees), P(< 10 degrees), squared Mahalanobis distance of the rotation (or NaN)."""
+    right, precise = probabilities(calibration, one.statistics)
+    if one.error is None or one.error_deg >= metrics.PI_6:
+        return right, precise, math.nan
+    z = scaled(calibration, one.statistics)
+    row = np.array([[z[name] for name in NAMES]])
+    squared = distances(_errors([one], row), calibration.spread, DOUBT)[0, 0]
+    return right, precise, float(squared)
+
+
+def quality(scored: Sequence[tuple[Trial, float, float, float]]) -> dict[str, Any]:
+    """Figures of detector-like boxes together and per level, of the other kinds, of no object."""
+
+    def figures(rows: Sequence[tuple[Trial, float, float, float]]) -> dict[str, Any]:
+        errors = [row[0].error_deg for row in rows]
+        return metrics.score_figures([row[1] for row in rows], errors) | {
+            "within_10": metrics.score_figures([row[2] for row in rows], errors, metrics.PI_18),
+            "covariance": metrics.coverage([row[3] for row in rows]),
+        }
+
+    objects = [row for row in scored if row[0].kind == "object"]
+    levels = sorted({row[0].level for row in objects})
+    found: dict[str, Any] = {"objects": figures(objects)}
+    found["objects"] |= metrics.score_curves(
+        [row[1] for row in objects], [row[0].error_deg for row in objects]
+    )
+    found |= {f"L{k}": figures([row for row in objects if row[0].level == k]) for k in levels}
+    for kind in sorted({row[0].kind for row in scored} - {"object"}):
+        rows = [row for row in scored if row[0].kind == kind]
+        if rows[0][0].level >= 0:
+            found[kind] = figures(rows)
+        else:
+            scores = [row[1] for row in rows]
+            found[kind] = {"n": len(rows), "median_score": metrics.median(scores),
+                           "share_above_0.5": float(np.mean(np.array(scores) > 0.5))}  # fmt: skip
+    return found
+
+
+def _weights(trials: Sequence[Trial], even: bool) -> Array:
+    """What each trial counts (N,); `even`: all views of the object as often as each other."""
+    weights = np.array([EMPTY_WEIGHT if t.azimuth_deg is None else 1.0 for t in trials])
+    if even:
+        bins = np.array(
+            [-1 if t.azimuth_deg is None else metrics.azimuth_bin(t.azimuth_deg) for t in trials]
+        )
+        objects = bins >= 0
+        for k in range(metrics.AZIMUTH_BINS):
+            count = int((bins == k).sum())
+            if count:
+                weights[bins == k] = min(objects.sum() / metrics.AZIMUTH_BINS / count, RAREST)
+    return weights
+
+
+def _errors(trials: Sequence[Trial], z: Array) -> Errors:
+    """The errors of the right ones; z (N, n) by NAMES."""
+    keep = [k for k, t in enumerate(trials) if t.error is not None and t.error_deg < metrics.PI_6]
+    columns = [NAMES.index(name) for name in DOUBT]
+    picked = [trials[k] for k in keep]
+    if not picked:
+        raise ValueError("calibration: needs estimates that are right and ones that are wrong")
+
+    def stack(name: str) -> Array:
+        return np.array([getattr(t, name) for t in picked])
+
+    z = z[np.ix_(keep, columns)]
+    return Errors(stack("error"), stack("R"), stack("t"), stack("hessian"), z)

@@ -5,9 +5,11 @@ from __future__ import annotations
 
 import math
 from collections.abc import Sequence
+from typing import Any
 
 import numpy as np
 import numpy.typing as npt
+from scipy.stats import chi2
 
 PI_6 = 30.0
 PI_18 = 10.0
@@ -91,3 +93,68 @@ def log_loss(scores: npt.ArrayLike, right: Sequence[bool] | npt.NDArray[np.bool_
     values = np.clip(np.asarray(scores, dtype=np.float64), 1e-6, 1 - 1e-6)
     hit = np.asarray(right, dtype=bool)
     return float(-np.mean(np.log(np.where(hit, values, 1 - values)))) if hit.size else math.nan
+
+
+def risk_coverage(scores: npt.ArrayLike, errors_deg: npt.ArrayLike) -> list[dict[str, float]]:
+    """Share of errors of 30 degrees and more among the best-scored 100, 90, ..., 10 %."""
+    order = np.argsort(-np.asarray(scores, dtype=np.float64), kind="stable")
+    gross = np.asarray(errors_deg, dtype=np.float64)[order] >= PI_6
+    rows = []
+    for tenths in range(10, 0, -1):
+        kept = round(len(gross) * tenths / 10)
+        if kept:
+            rows.append({"kept": tenths / 10, "gross": float(gross[:kept].mean())})
+    return rows
+
+
+def reliability(
+    scores: npt.ArrayLike, right: Sequence[bool] | npt.NDArray[np.bool_], bins: int = 10
+) -> list[dict[str, float]]:
+    """The reliability diagram: per equal bin of [0, 1] that is not empty, n, mean score, share."""
+    values, hit = np.asarray(scores, dtype=np.float64), np.asarray(right, dtype=np.float64)
+    index = np.clip((values * bins).astype(int), 0, bins - 1)
+    return [
+        {"n": int(chosen.sum()), "score": float(values[chosen].mean()),
+         "right": float(hit[chosen].mean())}
+        for chosen in (index == k for k in range(bins)) if chosen.any()
+    ]  # fmt: skip
+
+
+def score_figures(
+    scores: Sequence[float], errors_deg: Sequence[float], limit: float = PI_6
+) -> dict[str, Any]:
+    """What a score for "error < limit" is worth; None where there is no figure."""
+    right = np.asarray(errors_deg, dtype=np.float64) < limit
+    figures: dict[str, Any] = {"n": len(right), "right": number(accuracy(errors_deg, limit))}
+    figures |= {
+        "auroc": number(auroc(scores, right)),
+        "ece": number(calibration_error(scores, right)),
+        "nll": number(log_loss(scores, right)),
+    }
+    return figures
+
+
+def score_curves(scores: Sequence[float], errors_deg: Sequence[float]) -> dict[str, Any]:
+    """Risk-coverage and the reliability diagram of a score for "error < 30 degrees"."""
+    right = np.asarray(errors_deg, dtype=np.float64) < PI_6
+    return {
+        "risk_coverage": risk_coverage(scores, errors_deg),
+        "reliability": reliability(scores, right),
+    }
+
+
+def coverage(squared: npt.ArrayLike, freedom: int = 3) -> dict[str, Any]:
+    """Share of errors inside their 50, 90 and 99 % ellipsoids, and the mean of the squared
+    Mahalanobis distances (NEES, about `freedom` when the covariance is right); NaN are left out."""
+    values = np.asarray(squared, dtype=np.float64)
+    values = values[np.isfinite(values)]
+    found: dict[str, Any] = {"n": len(values)}
+    for share in (0.5, 0.9, 0.99):
+        inside = float(np.mean(values < chi2.ppf(share, freedom))) if values.size else None
+        found[f"inside_{100 * share:g}"] = inside
+    return found | {"mean_nees": float(values.mean()) if values.size else None}
+
+
+def number(value: float) -> float | None:
+    """JSON has no NaN."""
+    return None if np.isnan(value) else float(value)
