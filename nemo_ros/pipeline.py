@@ -80,7 +80,9 @@ def load_estimators(
     """
     found: dict[str, Estimator] = {}
     for folder in [part.strip() for part in model.split(",") if part.strip()]:
-        estimator = Estimator.load(Path(folder), threads=threads, providers=list(providers) or None)
+        estimator = Estimator.load(
+            Path(folder), threads=threads, providers=list(providers) or None, even_views=True
+        )
         if estimator.category in found:
             raise NemoError(f"model: {folder} is a second model of category {estimator.category!r}")
         found[estimator.category] = estimator
