@@ -147,7 +147,7 @@ def _evaluate(
     found = evaluate.measure(wanted, estimator, evaluate.load(wanted)[0])
     keep = ("objects", "failed", "acc_pi_6", "acc_pi_6_interval", "acc_pi_18",
             "acc_pi_18_interval", "median_error_deg", "flip_rate", "median_position_error_m",
-            "ms", "azimuth_bins", "azimuth_mean", "confidence", "street")  # fmt: skip
+            "ms", "azimuth_bins", "azimuth_mean", "confidence", "covariance", "street")  # fmt: skip
     return {key: found[key] for key in keep if key in found}
 
 
@@ -206,6 +206,9 @@ def card_metrics(document: dict[str, Any]) -> dict[str, Any]:
         found[protocol] = {
             level: {name: row[name] for name in names} for level, row in levels.items()
         }
+        for row in found[protocol].values():  # the curves are in card.calibration.quality
+            curves = ("risk_coverage", "reliability", "within_10")
+            row["confidence"] = {k: v for k, v in row["confidence"].items() if k not in curves}
     if "kitti" in document:
         headline = document["kitti"]["robot"]["street"]["headline"]
         found["street"] = headline

@@ -9,6 +9,7 @@ from dataclasses import dataclass
 from typing import Protocol
 
 import numpy as np
+from scipy.spatial.transform import Rotation
 
 from nemo_model.errors import NemoError
 from nemo_model.estimator import Estimate, Given
@@ -42,7 +43,9 @@ class Result:
 
     Degrees, metres and milliseconds (crop, features, solve, total). position_error_m is None where
     the truth has no metres. failure: why there is no estimate, "" where there is one; such an
-    object counts as wrong (180 degrees, score 0).
+    object counts as wrong (180 degrees, scores 0). score_10: P(error < 10 degrees).
+    rotation_nees, position_nees: squared error in units of its covariance, None where there is no
+    estimate or no truth.
     """
 
     name: str
@@ -55,6 +58,9 @@ class Result:
     street: StreetLabel | None
     milliseconds: Mapping[str, float]
     failure: str = ""
+    score_10: float = 0.0
+    rotation_nees: float | None = None
+    position_nees: float | None = None
 
 
 def evaluate(
@@ -85,27 +91,37 @@ def evaluate_one(estimator: PoseEstimator, sample: Sample, protocol: str) -> Res
         estimate = estimator.estimate(image, sample.K, sample.box, given=given)
     except NemoError as error:
         return _failed(sample, str(error))
-    angle = geodesic(sample.T_cam_obj[:3, :3], estimate.T_cam_obj[:3, :3])
+    truth, found = sample.T_cam_obj[:3, :3], estimate.T_cam_obj[:3, :3]
+    turn = Rotation.from_matrix(truth @ found.T).as_rotvec()
+    offset = _offset(estimator, estimate, sample)
     return Result(
         name=sample.name,
         index=sample.index,
-        rotation_error_deg=math.degrees(angle),
+        rotation_error_deg=math.degrees(geodesic(truth, found)),
         score=float(estimate.score),
         azimuth_deg=sample.azimuth_deg,
         visible_fraction=float(estimate.visible_fraction),
-        position_error_m=_position_error(estimator, estimate, sample),
+        position_error_m=None if offset is None else float(np.linalg.norm(offset)),
         street=sample.street,
         milliseconds=dict(estimate.milliseconds),
+        score_10=float(estimate.score_10),
+        rotation_nees=_nees(turn, estimate.covariance[3:, 3:]),
+        position_nees=None if offset is None else _nees(offset, estimate.covariance[:3, :3]),
     )
 
 
-def _position_error(estimator: PoseEstimator, estimate: Estimate, sample: Sample) -> float | None:
-    """Distance in metres between the centres of the true and of the estimated box."""
+def _offset(estimator: PoseEstimator, estimate: Estimate, sample: Sample) -> np.ndarray | None:
+    """From the estimated box's centre to the true one (3,), metres."""
     if sample.street is None:
         return None
     middle = (estimator.mesh.lo + estimator.mesh.hi) / 2 * estimator.metres_per_unit
     centre = estimate.T_cam_obj[:3, :3] @ middle + estimate.T_cam_obj[:3, 3]
-    return float(np.linalg.norm(centre - sample.street.centre))
+    return np.asarray(sample.street.centre - centre)
+
+
+def _nees(error: np.ndarray, covariance: np.ndarray) -> float:
+    """Normalised estimation error squared: error^T C^-1 error."""
+    return float(error @ np.linalg.solve(covariance, error))
 
 
 def _failed(sample: Sample, reason: str) -> Result:

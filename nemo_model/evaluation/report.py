@@ -35,12 +35,32 @@ def markdown(document: dict[str, Any]) -> str:
     if street:
         parts += ["By occlusion flag and size of the box:", _street(street)]
     parts += ["By azimuth (0 sees the front, 180 the rear):", _azimuth(document)]
+    parts += ["The scores, and the rotations of right estimates in their ellipsoids:"]
+    parts.append(confidence_table({"all": document}))
     milliseconds = document["ms"]
     parts.append(
         "Milliseconds per object (median): "
         + ", ".join(f"{stage} {figure(milliseconds[stage], 2)}" for stage in milliseconds)
     )
     return "\n\n".join(parts)
+
+
+def confidence_table(documents: dict[str, dict[str, Any]]) -> str:
+    """What the scores and covariances of evaluations, by name, are worth."""
+    header = ["", "< 30 deg %", "AUROC", "ECE", "NLL", "gross %", "in the best 80 %",
+              "< 10 deg: AUROC", "ECE", "inside 50 / 90 / 99 %", "mean NEES"]  # fmt: skip
+    rows = []
+    for name, document in documents.items():
+        score, covered = document["confidence"], document["covariance"]["rotation"]
+        gross = {row["kept"]: row["gross"] for row in score.get("risk_coverage", [])}
+        inside = " / ".join(percent(covered[f"inside_{share}"]) for share in (50, 90, 99))
+        rows.append([
+            name, percent(score["right"]), figure(score["auroc"], 3), figure(score["ece"], 3),
+            figure(score["nll"], 3), percent(gross.get(1.0)), percent(gross.get(0.8)),
+            figure(score["within_10"]["auroc"], 3), figure(score["within_10"]["ece"], 3),
+            inside, figure(covered["mean_nees"], 2),
+        ])  # fmt: skip
+    return table(header, rows)
 
 
 def _title(document: dict[str, Any]) -> str:

@@ -26,10 +26,11 @@ def summarise(results: Sequence[Result]) -> dict[str, Any]:
         "objects": len(results),
         "failed": sum(1 for result in results if result.failure),
         **figures(results),
-        "ms": {stage: _number(_stage(results, stage)) for stage in STAGES},
+        "ms": {stage: metrics.number(_stage(results, stage)) for stage in STAGES},
         "azimuth_bins": azimuth_table(results),
         "azimuth_mean": azimuth_mean(results),
         "confidence": confidence(results),
+        "covariance": covariance(results),
     }
     if any(result.street for result in results):
         document["street"] = street_tables(results)
@@ -43,13 +44,13 @@ def figures(results: Sequence[Result]) -> dict[str, Any]:
     row: dict[str, Any] = {"n": len(errors)}
     for name, limit in (("acc_pi_6", metrics.PI_6), ("acc_pi_18", metrics.PI_18)):
         right = sum(error < limit for error in errors)
-        row[name] = _number(metrics.accuracy(errors, limit))
+        row[name] = metrics.number(metrics.accuracy(errors, limit))
         row[f"{name}_interval"] = list(metrics.wilson(right, len(errors)))
-    row["median_error_deg"] = _number(metrics.median(errors))
-    row["flip_rate"] = _number(metrics.flip_rate(errors))
+    row["median_error_deg"] = metrics.number(metrics.median(errors))
+    row["flip_rate"] = metrics.number(metrics.flip_rate(errors))
     positions = [r.position_error_m for r in results if r.position_error_m is not None]
     if positions:
-        row["median_position_error_m"] = _number(metrics.median(positions))
+        row["median_position_error_m"] = metrics.number(metrics.median(positions))
     return row
 
 
@@ -72,15 +73,29 @@ def azimuth_mean(results: Sequence[Result]) -> dict[str, float | None]:
     }
 
 
-def confidence(results: Sequence[Result]) -> dict[str, float | None]:
-    """How well the score tells whether the error is below 30 degrees."""
+def confidence(results: Sequence[Result]) -> dict[str, Any]:
+    """How well the scores tell whether the error is below 30 (and 10) degrees: AUROC, ECE, NLL,
+    the gross errors among the best-scored, the reliability diagram."""
     scores = [result.score for result in results]
-    right = [result.rotation_error_deg < metrics.PI_6 for result in results]
-    return {
-        "auroc": _number(metrics.auroc(scores, right)),
-        "ece": _number(metrics.calibration_error(scores, right)),
-        "nll": _number(metrics.log_loss(scores, right)),
-    }
+    errors = [result.rotation_error_deg for result in results]
+    return (
+        metrics.score_figures(scores, errors)
+        | metrics.score_curves(scores, errors)
+        | {"within_10": metrics.score_figures([r.score_10 for r in results], errors, metrics.PI_18)}
+    )
+
+
+def covariance(results: Sequence[Result]) -> dict[str, Any]:
+    """How often right estimates (error below 30 degrees) lie in their ellipsoids."""
+    right = [r for r in results if r.rotation_error_deg < metrics.PI_6]
+    found = {"rotation": metrics.coverage([_or_nan(r.rotation_nees) for r in right])}
+    if any(r.position_nees is not None for r in right):
+        found["position"] = metrics.coverage([_or_nan(r.position_nees) for r in right])
+    return found
+
+
+def _or_nan(value: float | None) -> float:
+    return math.nan if value is None else value
 
 
 def street_tables(results: Sequence[Result]) -> dict[str, Any]:
@@ -133,7 +148,9 @@ def entry(result: Result) -> dict[str, Any]:
         "object": result.index,
         "rotation_error_deg": result.rotation_error_deg,
         "score": result.score,
-        "ms": _number(result.milliseconds.get("total", float("nan"))),
+        "score_10": result.score_10,
+        "rotation_nees": result.rotation_nees,
+        "ms": metrics.number(result.milliseconds.get("total", float("nan"))),
         "azimuth_deg": result.azimuth_deg,
         "visible_fraction": result.visible_fraction,
     }
@@ -151,8 +168,3 @@ def entry(result: Result) -> dict[str, Any]:
 
 def _stage(results: Sequence[Result], stage: str) -> float:
     return metrics.median([r.milliseconds[stage] for r in results if stage in r.milliseconds])
-
-
-def _number(value: float) -> float | None:
-    """JSON has no NaN."""
-    return None if np.isnan(value) else float(value)
