@@ -28,8 +28,11 @@ from nemo_model.mesh import Mesh
 from nemo_model.pose import transform
 from nemo_model.solver import Solution, SolverConfig, SolverModel, solve_cold, solve_warm
 from nemo_model.symmetry import Symmetry
+from nemo_model.visible_boxes import solve_cold_visible, trusted_sides
 
 Array = npt.NDArray[np.float64]
+
+BOXES = ("whole", "visible")
 
 
 @dataclass(frozen=True)
@@ -133,10 +136,14 @@ class Estimator:
         config: SolverConfig | None = None,
         cold: Callable[..., Solution] = solve_cold,
         even_views: bool = False,
+        boxes: str = "whole",
     ) -> None:
         _check_fit(bundle, extractor)
-        self.even_views = even_views
-        self.bundle, self.extractor, self.cold = bundle, extractor, cold
+        if boxes not in BOXES:
+            raise NemoError(f"boxes: {boxes!r} is none of {', '.join(BOXES)}")
+        self.even_views, self.boxes = even_views, boxes
+        self.bundle, self.extractor = bundle, extractor
+        self.cold = cold if boxes == "whole" else solve_cold_visible
         self.metres_per_unit = bundle.metres_per_unit
         self.size_sigma = bundle.card.size.sigma
         self.mesh, outline = bundle.mesh, bundle.outline
@@ -158,6 +165,7 @@ class Estimator:
         config: SolverConfig | None = None,
         cold: Callable[..., Solution] = solve_cold,
         even_views: bool = False,
+        boxes: str = "whole",
     ) -> Estimator:
         """Load a bundle.
 
@@ -171,16 +179,19 @@ class Estimator:
             cold: the global search; nemo_model.reference has the paper's to compare with.
             even_views: score for objects seen from all sides equally often; by default for views
                 as in the photos of the calibration, which may prefer the front.
+            boxes: "whole" where boxes enclose the whole object, hidden parts too; "visible" where
+                they may end at what hides it, as most detectors' do. Costs five searches for one.
 
         Raises:
             BundleError: when the bundle is incomplete, altered or inconsistent.
-            NemoError: for a size that is not positive.
+            NemoError: for a size that is not positive, or boxes of another kind.
         """
         bundle = Bundle.load(path)
         extractor = FeatureExtractor(bundle.onnx_path, threads, providers)
         return cls(
-            bundle, extractor, size_m=size_m, config=config, cold=cold, even_views=even_views
-        )
+            bundle, extractor, size_m=size_m, config=config, cold=cold, even_views=even_views,
+            boxes=boxes,
+        )  # fmt: skip
 
     @property
     def symmetry(self) -> Symmetry:
@@ -284,18 +295,22 @@ class Estimator:
         K, box_map = crop.map_K(), box_in_map(seen.box, crop)
         reliable = whole_sides(seen.box, seen.camera)
         given_t = None if given is None else _given_translation(given, seen.camera, crop)
+        where = (self.solver, seen.features, K)
         if prior is None:
-            view = View(seen.features, K, box_map, reliable, given is not None)
-            return view, self.cold(self.solver, seen.features, K, box_map, given_t, reliable)
-        T = crop.R_crop_cam @ checked_prior(prior)[:3]
-        if T[2, 3] <= 0.0:
-            raise NemoError("prior: the object is behind a camera that looks at the box")
-        t = T[:, 3] / self.metres_per_unit
-        reliable = reliable if trust_box else (False, False, False, False)
-        view = View(seen.features, K, box_map, reliable, given is not None)
-        return view, solve_warm(
-            self.solver, seen.features, K, T[:, :3], t, box_map, given_t, reliable
-        )
+            solution = self.cold(*where, box_map, given_t, reliable)
+        else:
+            T = crop.R_crop_cam @ checked_prior(prior)[:3]
+            if T[2, 3] <= 0.0:
+                raise NemoError("prior: the object is behind a camera that looks at the box")
+            R, t = T[:, :3], T[:, 3] / self.metres_per_unit
+            if not trust_box:
+                reliable = (False, False, False, False)
+            elif self.boxes == "visible":
+                reliable = trusted_sides(self.solver, R, t, K, box_map, reliable)
+            solution = solve_warm(*where, R, t, box_map, given_t, reliable)
+        if self.boxes == "visible":
+            reliable = trusted_sides(self.solver, solution.R, solution.t, K, box_map, reliable)
+        return View(seen.features, K, box_map, reliable, given is not None), solution
 
     def _estimate(self, solution: Solution, view: View, crop: CropCamera, mode: str) -> Estimate:
         R_cam_crop = crop.R_crop_cam.T
