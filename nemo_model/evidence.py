@@ -46,6 +46,8 @@ TWIN_DEG = 16.0
 """Turned by the half turn give or take this, it is the twin: front for rear."""
 FEWEST_CELLS = 20
 """Margins are shared among at least so many cells: a sliver decides nothing."""
+_HUGE = 1e6
+"""Components of unit features beyond this are taken for 0: they are a broken backbone's."""
 
 
 class View(NamedTuple):
@@ -78,6 +80,7 @@ def evidence(
         symmetry: of the category: turns that look alike are no rivals.
     """
     features = np.ascontiguousarray(view.features, dtype=np.float32)
+    features = np.where(np.abs(features) < _HUGE, features, np.float32(0.0))  # False for NaN
     background = _background(model, features)
     state = np.ascontiguousarray(solution.occlusion, dtype=np.int8)
     visible = state == 1
