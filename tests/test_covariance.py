@@ -11,9 +11,24 @@ from hypothesis import strategies as st
 from properties import holds_for
 from scipy.spatial.transform import Rotation
 
-from nemo_model.covariance import FLOOR, WORST_ROTATION, pose_covariance
+from nemo_model.calibration import Spread
+from nemo_model.covariance import FLOOR, PLAIN, WORST_ROTATION
+from nemo_model.covariance import pose_covariance as full_covariance
 
 AHEAD = np.array([0.0, 0.0, 10.0])
+
+
+def pose_covariance(
+    hessian: np.ndarray,
+    R_cam_crop: np.ndarray,
+    position: np.ndarray,
+    metres: float,
+    sigma: float,
+    spread: Spread = PLAIN,
+) -> np.ndarray:
+    """Of a pose that is not turned in the crop, at a position in the camera's metres."""
+    t = R_cam_crop.T @ position / metres
+    return full_covariance(hessian, np.eye(3), t, R_cam_crop, metres, sigma, spread)
 
 
 def curvature(seed: int) -> np.ndarray:
@@ -35,9 +50,9 @@ def test_variance_scale_multiplies_the_curvatures_part_only() -> None:
     hessian = np.diag([100.0, 400.0, 25.0, 1.0, 4.0, 16.0])
     one = pose_covariance(hessian, np.eye(3), AHEAD, 4.0, 0.0)
     np.testing.assert_allclose(
-        pose_covariance(hessian, np.eye(3), AHEAD, 4.0, 0.0, 0.01), one / 100
+        pose_covariance(hessian, np.eye(3), AHEAD, 4.0, 0.0, Spread(curvature=0.01)), one / 100
     )
-    with_size = pose_covariance(hessian, np.eye(3), AHEAD, 4.0, 0.1, 0.01)
+    with_size = pose_covariance(hessian, np.eye(3), AHEAD, 4.0, 0.1, Spread(curvature=0.01))
     assert with_size[2, 2] == pytest.approx(one[2, 2] / 100 + 1.0)
 
 
@@ -122,3 +137,37 @@ def test_one_flat_axis_widens_that_axis_only() -> None:
     b = np.diag(pose_covariance(flat, np.eye(3), AHEAD, 1.0, 0.0))
     np.testing.assert_allclose(np.delete(b, 4), np.delete(a, 4))
     assert b[4] == pytest.approx(a[4] / FLOOR)
+
+
+def test_the_floor_of_the_rotation_lies_along_the_objects_axes() -> None:
+    """Sharp curvature, an object that lies on its side (its x is the camera's y)."""
+    R = Rotation.from_euler("z", 90, degrees=True).as_matrix()
+    spread = Spread(rotation=(0.1, 0.2, 0.3))
+    sharp = np.diag([1e12] * 6)
+    found = full_covariance(sharp, R, np.array([0, 0, 2.0]), np.eye(3), 1.0, 0.0, spread)
+    np.testing.assert_allclose(np.diag(found)[3:], [0.04, 0.01, 0.09], rtol=1e-6)
+    np.testing.assert_allclose(np.diag(found)[:3], 0.0, atol=1e-9)
+
+
+def test_the_floor_of_the_position_lies_across_and_along_the_ray_and_is_metric() -> None:
+    """Object units of 3 m, at 2 units: 0.05 * 3 across, 0.1 * 2 * 3 along."""
+    R_cam_crop = Rotation.from_euler("y", 90, degrees=True).as_matrix()  # the crop looks to +x
+    spread = Spread(lateral=0.05, depth=0.1)
+    found = full_covariance(
+        np.diag([1e12] * 6), np.eye(3), np.array([0, 0, 2.0]), R_cam_crop, 3.0, 0.0, spread
+    )
+    np.testing.assert_allclose(np.diag(found)[:3], [0.36, 0.0225, 0.0225], rtol=1e-6)
+
+
+def test_doubt_scales_all_of_the_spread_but_not_the_size() -> None:
+    hessian, t = np.diag([100.0] * 6), np.array([0, 0, 2.0])
+    spread = Spread(rotation=(0.1, 0.1, 0.1), weights={"a": math.log(2.0), "b": 1.0})
+
+    def found(values: dict[str, float] | None, sigma: float = 0.0) -> np.ndarray:
+        return full_covariance(hessian, np.eye(3), t, np.eye(3), 1.0, sigma, spread, values)
+
+    np.testing.assert_allclose(found({"a": 3.0}), 8.0 * found(None))
+    np.testing.assert_allclose(found({"a": 0.0, "b": 0.0, "unused": 9.0}), found(None))
+    np.testing.assert_allclose(found({"a": 1e6}), math.exp(6.0) * found(None))  # never without end
+    size = found({"a": 3.0}, 0.1) - found({"a": 3.0})
+    np.testing.assert_allclose(size[:3, :3], 0.01 * np.outer(t, t), atol=1e-12)
