@@ -114,6 +114,23 @@ def test_loader_takes_photo_here_and_pose_there(cars: Path, photos: Path, tmp_pa
         assert (item.read_image() != plain[item.name].read_image()).any()
 
 
+def test_boxes_of_what_is_left_to_see(cars: Path, photos: Path, tmp_path: Path) -> None:
+    run(cars, photos, tmp_path, "--level", "3", "--limit", "6", "--seed", "3")
+    whole = OccludedPascal3D(cars, tmp_path, "car", 3)
+    visible = OccludedPascal3D(cars, tmp_path, "car", 3, boxes="visible")
+    assert len(whole) == len(visible) > 0
+    smaller = 0
+    for full, left in zip(whole, visible, strict=True):
+        note = tmp_path / "annotations" / "carFGL3_BGL3" / f"{full.name}.npz"
+        occluder, mask, _ = read_occlusion(note)
+        x1, y1, x2, y2 = left.box.astype(int)
+        seen = mask & ~occluder
+        assert seen[y1:y2, x1:x2].sum() == seen.sum()  # nothing outside, and every side touches
+        assert all(line.any() for line in (seen[y1], seen[y2 - 1], seen[:, x1], seen[:, x2 - 1]))
+        smaller += bool((left.box[2:] - left.box[:2] < full.box[2:] - full.box[:2] - 2).any())
+    assert smaller > 0
+
+
 def test_loader_picks_the_occluded_object_of_several(photos: Path, tmp_path: Path) -> None:
     root = small_set(tmp_path / "cars", 1)
     small = thing(bbox=[1.0, 1.0, 21.0, 21.0], view=viewpoint(azimuth=300.0, px=11.0, py=11.0))

@@ -17,7 +17,7 @@ from nemo_model.datasets.kitti import Kitti
 from nemo_model.datasets.occluded import OccludedPascal3D
 from nemo_model.datasets.pascal3d import SOURCES, Pascal3D
 from nemo_model.datasets.views import VIEWS
-from nemo_model.estimator import Estimator
+from nemo_model.estimator import BOXES, Estimator
 from nemo_model.evaluation.evaluate import PROTOCOLS, evaluate
 from nemo_model.evaluation.report import markdown
 from nemo_model.evaluation.samples import Sample, from_kitti, from_pascal3d
@@ -41,6 +41,10 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("--occluded-root", type=Path, help="occluded copy made by `nemo occlude`, "
                         "or the Occluded PASCAL3D+; needs --level")  # fmt: skip
     parser.add_argument("--level", type=int, choices=(1, 2, 3), help="of --occluded-root")
+    parser.add_argument("--boxes", default=BOXES[0], choices=BOXES,
+                        help="visible: of an occluded copy, around what is left")  # fmt: skip
+    parser.add_argument("--told", choices=BOXES, help="what boxes the estimator expects; by "
+                        "default those it gets")  # fmt: skip
     parser.add_argument("--protocol", default="robot", choices=PROTOCOLS,
                         help="robot: image, box and K, 6 degrees of freedom; "
                         "paper: centre and distance given as well, 3")  # fmt: skip
@@ -57,7 +61,8 @@ def run(args: argparse.Namespace) -> int:
     cv2.setNumThreads(args.threads)
     samples, skipped, split = load(args)  # before the model: a wrong path is told at once
     cold = cold_solver(args.solver, args.threads)
-    estimator = Estimator.load(args.model, threads=args.threads, cold=cold)
+    told = args.told or args.boxes
+    estimator = Estimator.load(args.model, threads=args.threads, cold=cold, boxes=told)
     document = measure(args, estimator, samples)
     document |= {"split": split, "labelled": len(samples), "skipped": skipped}
     document["images"] = document.pop("images")  # the long list last
@@ -87,6 +92,8 @@ def measure(
         "level": args.level or 0,
         "views": args.views,
         "protocol": args.protocol,
+        "boxes": args.boxes,
+        "boxes_told": args.told or args.boxes,
         "solver": args.solver,
         "seed": args.seed,
         "limit": args.limit,
@@ -99,6 +106,11 @@ def load(args: argparse.Namespace) -> tuple[list[Sample], dict[str, int], str]:
     """Samples, what was skipped by reason, and the split's name."""
     if (args.occluded_root is None) != (args.level is None):
         raise DatasetError("--occluded-root and --level belong together: give both or neither")
+    if args.boxes == "visible" and args.level is None:
+        raise DatasetError("--boxes visible: only occluded copies tell what is left to see; "
+                           "give --occluded-root and --level")  # fmt: skip
+    if args.solver != SOLVERS[0] and "visible" in (args.boxes, args.told):
+        raise DatasetError(f"--solver {args.solver}: takes boxes of whole objects only")
     if args.dataset == "kitti":
         if args.level is not None:
             raise DatasetError("--occluded-root is of the PASCAL3D+ layout, not of kitti")
@@ -117,6 +129,7 @@ def load(args: argparse.Namespace) -> tuple[list[Sample], dict[str, int], str]:
             args.source,
             split,
             args.views,
+            args.boxes,
         )
     return from_pascal3d(photos.objects), dict(photos.skipped), split
 

@@ -37,7 +37,9 @@ class OccludedPascal3D(ObjectSet[Pascal3DObject]):
     """Objects of an occluded copy: photo from `occluded_root`, box, camera and pose from `root`.
 
     Images that are not of the split, or whose annotation gives no pose, are counted in `skipped`.
-    Raises DatasetError on missing files or when nothing is left.
+    With boxes "visible" the box encloses what the occluders leave to see, as a detector's would;
+    objects of which nothing is left are counted. Raises DatasetError on missing files or when
+    nothing is left.
     """
 
     root: Path
@@ -47,6 +49,7 @@ class OccludedPascal3D(ObjectSet[Pascal3DObject]):
     source: str = "stanford"
     split: str = "val"
     views: str = "all"
+    boxes: str = "whole"
 
     def __post_init__(self) -> None:
         self.root, self.occluded_root = Path(self.root), Path(self.occluded_root)
@@ -77,12 +80,28 @@ class OccludedPascal3D(ObjectSet[Pascal3DObject]):
             self.skipped["no image file"] += 1
             return []
         objects = annotated(where, name, image_path, self.skipped)
+        note = self.occluded_root / "annotations" / folder / f"{name}.npz"
         if len(objects) > 1:
-            note = self.occluded_root / "annotations" / folder / f"{name}.npz"
             box = read_box(note)
             objects.sort(key=lambda each: float(np.abs(each.box - box).sum()))
             self.skipped["beside the occluded object"] += len(objects) - 1
-        return [replace(each, image_path=image_path) for each in objects[:1]]
+        found = [replace(each, image_path=image_path) for each in objects[:1]]
+        if found and self.boxes == "visible":
+            left = visible_box(note)
+            if left is None:
+                self.skipped["nothing left to see"] += 1
+                return []
+            found = [replace(found[0], box=left)]
+        return found
+
+
+def visible_box(path: Path) -> np.ndarray | None:
+    """The box x1, y1, x2, y2 (4,) around what an npz's occluders leave to see, None for nothing."""
+    occluder, mask, _ = read_occlusion(path)
+    rows, cols = np.nonzero(mask & ~occluder)
+    if not len(rows):
+        return None
+    return np.array([cols.min(), rows.min(), cols.max() + 1, rows.max() + 1], dtype=np.float64)
 
 
 def read_occlusion(path: Path) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
