@@ -36,6 +36,9 @@ INK: Colour = (20, 22, 26)
 NEAR = 0.05
 """Points nearer to the camera than this, in metres, are cut off before projection."""
 
+_STATES = {"tentative": "new? ", "occluded": "occluded "}
+"""Put before the score; the usual state needs no word, and a lost object is not drawn."""
+
 # corner i of a cuboid: bit 0 is x, bit 1 is y, bit 2 is z; an edge joins two that differ in one bit
 _EDGES = [(i, i | bit) for bit in (1, 2, 4) for i in range(8) if not i & bit]
 _FACES = {  # corners in order around the face, by outward direction
@@ -54,7 +57,8 @@ def draw(image: Image, tracks: Sequence[Track]) -> Image:
     canvas = image.copy()
     order = sorted(tracks, key=lambda track: -float(track.estimate.T_cam_obj[2, 3]))
     for track in order:
-        _tint(canvas, track.estimate)
+        if not track.predicted:  # its cells belong to an earlier frame
+            _tint(canvas, track.estimate)
     for track in order:
         _wire_frame(canvas, track.estimate)
     for track in order:
@@ -220,7 +224,11 @@ def _label(canvas: Image, track: Track) -> None:
     estimate = track.estimate
     distance = float(np.linalg.norm(estimate.T_cam_obj[:3, 3]))
     name = track.id if track.id.startswith(estimate.category) else f"{estimate.category} {track.id}"
-    text = f"{name}  {100 * estimate.score:.0f}%  {distance:.1f} m"
+    text = (
+        f"{name}  {_STATES.get(str(track.state), '')}{100 * estimate.score:.0f}%  {distance:.1f} m"
+    )
+    if track.predicted:
+        text += "  predicted"
     if estimate.visible_fraction < 0.995:
         text += f"  seen {100 * estimate.visible_fraction:.0f}%"
     height, width = canvas.shape[:2]
@@ -230,12 +238,12 @@ def _label(canvas: Image, track: Track) -> None:
         text, cv2.FONT_HERSHEY_DUPLEX, size, thickness
     )
     pad = max(3, round(height / 180))
-    x = int(min(max(track.detection.box[0], 0), max(width - text_width - 2 * pad, 0)))
+    x = int(min(max(_box(track)[0], 0), max(width - text_width - 2 * pad, 0)))
     bottom = int(min(max(_top(track), text_height + base + 2 * pad), height - 1))
     top = bottom - text_height - base - 2 * pad
     plate = canvas[top:bottom, x : x + text_width + 2 * pad]
     plate[:] = (plate * 0.25 + np.array(INK) * 0.75).astype(np.uint8)
-    accent = VISIBLE if estimate.score >= 0.5 else HIDDEN
+    accent = VISIBLE if estimate.score >= 0.5 and str(track.state) == "tracking" else HIDDEN
     cv2.rectangle(canvas, (x, top), (x + max(2, pad // 2), bottom - 1), accent, cv2.FILLED)
     origin = (x + pad + max(2, pad // 2), bottom - pad - base // 2)
     cv2.putText(
@@ -250,7 +258,11 @@ def _top(track: Track) -> float:
     points = corners(estimate.size) @ T[:3, :3].T + T[:3, 3]
     if (points[:, 2] > NEAR).all():
         return float(_to_image(estimate, points)[:, 1].min()) - 6
-    return track.detection.box[1] - 6
+    return _box(track)[1] - 6
+
+
+def _box(track: Track) -> tuple[float, float, float, float]:
+    return track.box if track.detection is None else track.detection.box
 
 
 def _thickness(height: int) -> int:

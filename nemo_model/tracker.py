@@ -1,40 +1,62 @@
 # SPDX-License-Identifier: Apache-2.0
-"""Objects followed over frames: which box belongs to which track, and where to start from.
+"""Objects followed over frames: which box belongs to which object, and where it is in between.
 
 One `Frame` goes in, one `StepResult` comes out; everything in between is decided by the frame's
 stamp, its boxes and its image, so the same frames give the same bytes live and offline. Per step:
 
 1. the stamp is checked: not newer than the last one -> `StaleFrame`; far back -> start anew;
-2. every box is checked; a bad one becomes a `Rejected` with the reason in words;
-3. boxes meet tracks: by the detector's id, else by overlap (`associate`);
-4. each known object is refined from its last pose, moved along with its box (`warm`); when the
-   result is weak, or it is time for a check, the global search runs as well (`cold`) and the
-   better explanation of the image is kept.
+2. boxes that came late are looked up in their own image and carried forward (`tracking.late`);
+3. every object is predicted, and boxes meet objects by id, overlap or place;
+4. objects are looked at in the order of their waiting, as far as the budget goes: a new one by the
+   global search, a known one from its predicted pose, also without a box; the others coast;
+5. every object's state is judged. `docs/tracking.md` says what the states mean.
 """
 
 from __future__ import annotations
 
-import math
-from collections.abc import Mapping
-from dataclasses import dataclass
-from typing import TYPE_CHECKING, Protocol
+from collections import deque
+from collections.abc import Mapping, Sequence
+from dataclasses import replace
+from typing import Any
 
-import numpy as np
-from numpy.typing import NDArray
-
-from nemo_model.boxes import Box, Detection, Floats, associate, predict, reason_against
+from nemo_model.boxes import Detection, predict, reason_against
+from nemo_model.camera import Camera
 from nemo_model.errors import NemoError
-
-if TYPE_CHECKING:
-    from nemo_model.camera import Camera
-    from nemo_model.estimator import Estimate
+from nemo_model.symmetry import NONE
+from nemo_model.tracking.association import associate
+from nemo_model.tracking.budget import Purse
+from nemo_model.tracking.config import TrackerConfig
+from nemo_model.tracking.late import absorb
+from nemo_model.tracking.looking import doubted, refine, search, solve
+from nemo_model.tracking.memory import Memory, Picture, Task
+from nemo_model.tracking.motion import clipped, hold_depth, swung
+from nemo_model.tracking.outcome import (
+    check_image,
+    doubles,
+    forgotten,
+    obstacle,
+    refuse_doubles,
+    track_of,
+)
+from nemo_model.tracking.states import Look, State, begin, judge, supports
+from nemo_model.tracking.types import (
+    Frame,
+    LateBoxes,
+    PoseEstimator,
+    Rejected,
+    StaleFrame,
+    StepResult,
+    Track,
+)
 
 __all__ = [
     "Detection",
     "Frame",
+    "LateBoxes",
     "PoseEstimator",
     "Rejected",
     "StaleFrame",
+    "State",
     "StepResult",
     "Track",
     "Tracker",
@@ -42,106 +64,10 @@ __all__ = [
 ]
 
 
-class StaleFrame(ValueError):
-    """A frame that is not newer than the one before it; it was not used."""
-
-
-class PoseEstimator(Protocol):
-    """What the tracker asks of an estimator (`nemo_model.estimator.Estimator` has it)."""
-
-    def estimate(
-        self, image: NDArray[np.uint8], K: Floats, box: Box, *, prior: Floats | None = None
-    ) -> Estimate: ...
-
-
-@dataclass(frozen=True)
-class Frame:
-    """image (H, W, 3) uint8 RGB, its camera, its stamp, and the boxes that belong to it."""
-
-    image: NDArray[np.uint8]
-    camera: Camera
-    stamp_ns: int
-    detections: tuple[Detection, ...]
-
-
-@dataclass(frozen=True)
-class Track:
-    """An object seen in this frame. `id` is stable; `reason` says in words how it was estimated."""
-
-    id: str
-    detection: Detection
-    estimate: Estimate
-    hits: int
-    first_stamp_ns: int
-    reason: str = ""
-
-
-@dataclass(frozen=True)
-class Rejected:
-    """A box that gave no pose, and why."""
-
-    detection: Detection
-    reason: str
-
-
-@dataclass(frozen=True)
-class StepResult:
-    """Tracks seen in this frame (in the order of its boxes); `reset`: the clock jumped back."""
-
-    tracks: tuple[Track, ...]
-    rejected: tuple[Rejected, ...]
-    reset: bool = False
-
-
-@dataclass(frozen=True)
-class TrackerConfig:
-    """Settings; every one has a unit and says what switches it off."""
-
-    min_iou: float = 0.3  # overlap that joins a box without an id to a track
-    max_missed_frames: int = 5  # a track is dropped after so many frames without its box
-    max_gap_s: float = 2.0  # all tracks are dropped when the stream paused longer; 0: never
-    reset_jump_s: float = 1.0  # a stamp further back than this starts anew (a bag that loops)
-    min_box_px: float = 4.0  # smaller boxes, or less than this inside the image: rejected
-    still_iou: float = 0.9  # a box that overlaps its last one more than this has not moved
-    weak_energy: float = 0.7  # warm energy below this share of the track's usual: weak; 0: never
-    min_score: float = 0.3  # a warm estimate scored below this is weak; 0: never
-    weak_every: int = 3  # while weak, the global search runs every so many frames; 0: never
-    cold_every: int = 10  # the global search runs at every so many hits anyway; 0: never
-    switch_gain: float = 0.05  # energy share that the global search must win by to be believed
-
-    def __post_init__(self) -> None:
-        for name in ("min_iou", "still_iou", "weak_energy", "min_score"):
-            value = getattr(self, name)
-            if not 0.0 <= value <= 1.0:
-                raise NemoError(f"tracker config: {name} is {value}, it must lie in [0, 1]")
-        for name in (
-            "max_missed_frames",
-            "max_gap_s",
-            "reset_jump_s",
-            "weak_every",
-            "cold_every",
-            "switch_gain",
-        ):
-            if not getattr(self, name) >= 0:
-                raise NemoError(f"tracker config: {name} must not be negative")
-        if not self.min_box_px >= 1.0:
-            raise NemoError("tracker config: min_box_px must be at least 1")
-
-
-@dataclass
-class _State:
-    """What is remembered of an object between frames."""
-
-    id: str
-    category: str
-    box: Box
-    camera: Camera
-    estimate: Estimate
-    first_stamp_ns: int
-    reference: float  # usual energy
-    hits: int = 1
-    missed: int = 0
-    weak_run: int = 0  # weak frames in a row
+CHANGES = ("found anew", "found on", "turned round", "another orientation led")
+"""How a pose was found that does not go on from the last one."""
+DEPTH_GAIN = 0.3
+"""How far the distance of an object without a box follows what its image says."""
 
 
 class Tracker:
@@ -158,40 +84,46 @@ class Tracker:
         self.reset()
 
     def reset(self) -> None:
-        """Forget every track, the clock, and the numbers given out as ids."""
-        self._states: dict[str, _State] = {}
+        """Forget every object, the clock, and the numbers given out as ids."""
+        self.memories: dict[str, Memory] = {}
+        self.pictures: deque[Picture] = deque()
+        self._late: list[LateBoxes] = []
         self._last_stamp_ns: int | None = None
         self._given: dict[str, int] = {}
 
     def step(self, frame: Frame) -> StepResult:
-        """Estimate every box of the frame.
+        """Take a frame.
 
         Raises StaleFrame (nothing changed) when the stamp is not newer than the last one, and
         ValueError when image and camera do not belong together. Bad boxes never raise.
         """
-        _check_image(frame)
+        check_image(frame)
         reset = self._advance_clock(frame.stamp_ns)
-        good, rejected = self._accept(frame)
-        matched = associate(good, self._states, self.config.min_iou)
-        tracks: list[Track] = []
-        seen: set[str] = set()
-        for detection, state in zip(good, matched, strict=True):
-            try:
-                if state is None:
-                    state, reason = self._begin(frame, detection)
-                else:
-                    reason = self._follow(frame, detection, state)
-            except ValueError as error:
-                rejected.append(Rejected(detection, f"no pose: {error}"))
-                continue
-            seen.add(state.id)
-            tracks.append(
-                Track(state.id, detection, state.estimate, state.hits, state.first_stamp_ns, reason)
-            )
-        self._age(seen)
-        return StepResult(tuple(tracks), tuple(rejected), reset)
+        purse = Purse(self.config)
+        rejected: list[Rejected] = []
+        waiting = sorted([*self._late, *frame.late], key=lambda one: one.stamp_ns)
+        self._late = []
+        for late in waiting:
+            done = absorb(self, late, purse)
+            rejected += done.rejected
+            self._late += [late] if done.postponed else []
+        good, bad = self.accept(frame.detections, frame.camera)
+        rejected += bad
+        names = self.join(good, frame.stamp_ns, frame.camera)
+        tasks = [
+            self._task(detection, name, frame) for detection, name in zip(good, names, strict=True)
+        ]
+        tasks += self._unboxed(tasks, frame)
+        looks = self._work(tasks, frame, purse)
+        for task in tasks:
+            look = looks.get(task.memory.id)
+            if look is not None and look.score is None and task.detection is not None:
+                rejected.append(Rejected(task.detection, look.obstacle))
+        self._judge(looks, frame)
+        self._keep(frame)
+        return self._result(tasks, looks, rejected, frame, reset, purse)
 
-    # -- clock and bookkeeping ------------------------------------------------------------------
+    # -- clock, boxes, ids --------------------------------------------------------------------
 
     def _advance_clock(self, stamp_ns: int) -> bool:
         """Returns True when the clock jumped back so far that everything was forgotten."""
@@ -207,20 +139,15 @@ class Tracker:
             self.reset()
             reset = True
         elif last is not None and 0 < self.config.max_gap_s < (stamp_ns - last) * 1e-9:
-            self._states.clear()
+            self.memories.clear()
+            self.pictures.clear()
         self._last_stamp_ns = stamp_ns
         return reset
 
-    def _age(self, seen: set[str]) -> None:
-        for state in list(self._states.values()):
-            state.missed = 0 if state.id in seen else state.missed + 1
-            if state.missed > self.config.max_missed_frames:
-                del self._states[state.id]
-
-    def _new_id(self, detection: Detection, frame: Frame) -> str:
+    def _new_id(self, detection: Detection, others: Sequence[Detection]) -> str:
         if detection.track_id:
             return detection.track_id
-        in_use = set(self._states) | {other.track_id for other in frame.detections}
+        in_use = set(self.memories) | {other.track_id for other in others}
         number = self._given.get(detection.category, 0)
         while True:
             number += 1
@@ -229,13 +156,15 @@ class Tracker:
                 self._given[detection.category] = number
                 return name
 
-    def _accept(self, frame: Frame) -> tuple[list[Detection], list[Rejected]]:
-        """Sort the frame's boxes into usable ones and rejected ones."""
+    def accept(
+        self, detections: Sequence[Detection], camera: Camera
+    ) -> tuple[list[Detection], list[Rejected]]:
+        """Sort boxes into usable ones and rejected ones."""
         good: list[Detection] = []
         rejected: list[Rejected] = []
         best: dict[str, Detection] = {}  # of the boxes that share an id, the highest score
-        for detection in frame.detections:
-            reason = reason_against(detection, frame.camera, self.config.min_box_px)
+        for detection in detections:
+            reason = reason_against(detection, camera, self.config.min_box_px)
             if reason is None and detection.category not in self.estimators:
                 known = ", ".join(sorted(self.estimators))
                 reason = f"no model for category {detection.category!r} (loaded: {known})"
@@ -252,86 +181,222 @@ class Tracker:
             rejected.append(Rejected(twin, reason))
         return [d for d in good if not any(d is twin for twin in twins)], rejected
 
-    # -- estimation -----------------------------------------------------------------------------
+    def join(
+        self, detections: Sequence[Detection], stamp_ns: int, camera: Camera
+    ) -> list[str | None]:
+        """The object of each box, None for a new one."""
+        expected = {
+            name: memory.expected(stamp_ns, camera, self.config)
+            for name, memory in self.memories.items()
+        }
+        return associate(detections, expected, self.config.min_iou)
 
-    def _estimate(self, frame: Frame, detection: Detection, prior: Floats | None) -> Estimate:
-        estimate = self.estimators[detection.category].estimate(
-            frame.image, frame.camera.K, detection.box, prior=prior
+    def new_memory(
+        self, detection: Detection, others: Sequence[Detection], camera: Camera, stamp_ns: int
+    ) -> Memory:
+        """An object that was not known before."""
+        name = self._new_id(detection, others)
+        symmetry = getattr(self.estimators[detection.category], "symmetry", NONE)
+        memory = Memory(
+            name, detection.category, detection.box, camera, stamp_ns, stamp_ns, symmetry
         )
-        if not (np.isfinite(estimate.T_cam_obj).all() and math.isfinite(estimate.energy)):
-            raise ValueError("the solver's result is not finite")
-        if estimate.T_cam_obj[2, 3] <= 0.0:
-            raise ValueError("the solver put the object behind the camera")
-        return estimate
+        self.memories[name] = memory
+        return memory
 
-    def _begin(self, frame: Frame, detection: Detection) -> tuple[_State, str]:
-        estimate = self._estimate(frame, detection, None)
-        state = _State(
-            id=self._new_id(detection, frame),
-            category=detection.category,
-            box=detection.box,
-            camera=frame.camera,
-            estimate=estimate,
-            first_stamp_ns=frame.stamp_ns,
-            reference=estimate.energy,
-        )
-        self._states[state.id] = state
-        return state, "first seen"
+    # -- what is looked at ----------------------------------------------------------------------
 
-    def _follow(self, frame: Frame, detection: Detection, state: _State) -> str:
-        """Update `state` with this frame; returns how it was done, in words."""
+    def _task(self, detection: Detection, name: str | None, frame: Frame) -> Task:
+        if name is None:
+            memory = self.new_memory(detection, frame.detections, frame.camera, frame.stamp_ns)
+            return Task(memory, detection, detection.box)
+        memory = self.memories[name]
+        if memory.estimate is None:
+            return Task(memory, detection, detection.box)
+        ahead = memory.pose_at(frame.stamp_ns, self.config)
+        expected = memory.box_at(ahead, frame.camera)
+        return Task(memory, detection, memory.smoothed(detection.box, expected, frame.camera))
+
+    def _unboxed(self, tasks: Sequence[Task], frame: Frame) -> list[Task]:
+        """Objects without a box, at their predicted one; lost ones are not looked for."""
+        boxed = {task.memory.id for task in tasks}
+        result = []
+        for memory in list(self.memories.values()):
+            if memory.id in boxed:
+                continue
+            if memory.estimate is None:  # it never had its turn, and is no longer seen
+                del self.memories[memory.id]
+                continue
+            ahead = memory.pose_at(frame.stamp_ns, self.config)
+            result.append(Task(memory, None, memory.box_at(ahead, frame.camera)))
+        return result
+
+    def _work(self, tasks: Sequence[Task], frame: Frame, purse: Purse) -> dict[str, Look]:
+        """Look at as many objects as the budget allows, the longest waiting first."""
         config = self.config
-        prior = predict(
-            state.estimate.T_cam_obj,
-            state.camera,
-            state.box,
-            frame.camera,
-            detection.box,
-            config.still_iou,
-        )
-        estimate = self._estimate(frame, detection, prior)
-        weakness = self._weakness(estimate, state)
-        hits = state.hits + 1
-        weak_run = state.weak_run + 1 if weakness else 0
-        reason = "refined from the last frame"
-        due = bool(config.cold_every) and hits % config.cold_every == 0
-        weak_due = bool(weakness) and bool(config.weak_every)
-        weak_due = weak_due and (weak_run - 1) % config.weak_every == 0
-        if due or weak_due:
-            why = weakness if weak_due else "periodic check"
-            cold = self._estimate(frame, detection, None)
-            if cold.energy > estimate.energy * (1.0 + config.switch_gain):
-                estimate, reason = cold, f"found anew by the global search ({why})"
-                weak_run = 0
+        looks: dict[str, Look] = {}
+        chosen: list[Task] = []
+        for task in sorted(tasks, key=lambda t: (-t.memory.waited, t.detection is None)):
+            memory = task.memory
+            why = "" if task.detection is not None else obstacle(task, tasks, frame, config)
+            if why:
+                looks[memory.id] = Look(frame.stamp_ns, False, None, obstacle=why)
+                memory.waited = 0
+                continue
+            first = memory.estimate is None
+            solving = config.cost_cold_ms if first else config.cost_warm_ms
+            if purse.pay(config.cost_observe_ms + solving):
+                chosen.append(task)
+                memory.waited = 0
             else:
-                reason = f"refined, and the global search found nothing better ({why})"
-        elif weakness:
-            reason = f"refined, weak ({weakness})"
-        state.box, state.camera, state.estimate = detection.box, frame.camera, estimate
-        state.hits, state.weak_run = hits, weak_run
-        state.reference += 0.2 * (estimate.energy - state.reference)
-        return reason
+                memory.waited += 1
+        self._observe(chosen, frame, looks)
+        refined = []
+        for task in chosen:
+            if task.seen is None:
+                continue
+            try:
+                refined.append((task, *self.first_look(task, frame, purse)))
+            except ValueError as error:
+                looks[task.memory.id] = _failed(task, frame, error)
+        for task, estimate, how, prior in refined:
+            try:
+                looks[task.memory.id] = self.settle(task, estimate, how, prior, frame, purse)
+            except ValueError as error:
+                looks[task.memory.id] = _failed(task, frame, error)
+        for old, young in doubles(tasks, looks):
+            self._merge(old, young, looks)
+        refuse_doubles(tasks, looks)
+        return looks
 
-    def _weakness(self, estimate: Estimate, state: _State) -> str:
-        """In words, or "" when the warm estimate is as good as this track usually is."""
-        if estimate.energy < self.config.weak_energy * state.reference:
-            share = 100.0 * estimate.energy / state.reference
-            return f"energy at {share:.0f} % of this track's usual"
-        if estimate.margin < 0.0:
-            return "another orientation explains the image better"
-        if estimate.score < self.config.min_score:
-            return f"score {estimate.score:.2f}"
-        return ""
+    def _observe(self, chosen: Sequence[Task], frame: Frame, looks: dict[str, Look]) -> None:
+        """All boxes of a category go through its network at once; a bad one spoils only itself."""
+        for category, estimator in self.estimators.items():
+            mine = [task for task in chosen if task.memory.category == category]
+            if not mine:
+                continue
+            boxes = [clipped(t.box, frame.camera) if t.detection is None else t.box for t in mine]
+            try:
+                for task, seen in zip(
+                    mine,
+                    estimator.observe_many(frame.image, frame.camera.K, boxes),
+                    strict=True,
+                ):
+                    task.seen = seen
+            except ValueError:
+                for task, box in zip(mine, boxes, strict=True):
+                    try:
+                        (task.seen,) = estimator.observe_many(frame.image, frame.camera.K, [box])
+                    except ValueError as error:
+                        looks[task.memory.id] = _failed(task, frame, error)
 
-
-def _check_image(frame: Frame) -> None:
-    image, camera = frame.image, frame.camera
-    if image.ndim != 3 or image.shape[2] != 3 or image.dtype != np.uint8:
-        raise ValueError(
-            f"frame image: (H, W, 3) uint8 expected, got {image.shape} {image.dtype.name}"
+    def first_look(self, task: Task, frame: Frame, purse: Purse) -> tuple[Any, str, Any]:
+        """The estimate of a look, how it was found, and the predicted pose (None for a new one)."""
+        memory, estimator = task.memory, self.estimators[task.memory.category]
+        if memory.estimate is None:
+            return solve(estimator, task.seen, None, memory.symmetry), "first seen", None
+        prior = memory.pose_at(frame.stamp_ns, self.config)
+        if task.detection is not None:
+            followed = predict(
+                memory.estimate.T_cam_obj,
+                memory.camera,
+                memory.box,
+                frame.camera,
+                task.box,
+                self.config.still_iou,
+            )
+            # with a box, the last rotation is a better start than one turned on
+            if not memory.motion.drifting:
+                followed[:3, :3] = swung(memory.estimate.T_cam_obj, followed[:3, 3])
+            prior = followed
+        estimate, how = refine(
+            estimator, memory, task.seen, prior, self.config, purse, task.detection is not None
         )
-    if image.shape[:2] != (camera.height, camera.width):
-        raise ValueError(
-            f"frame: the image is {image.shape[1]}x{image.shape[0]} pixels but its camera says "
-            f"{camera.width}x{camera.height}; is this the camera_info of another stream?"
-        )
+        return estimate, how, prior
+
+    def settle(
+        self, task: Task, estimate: Any, how: str, prior: Any, frame: Frame, purse: Purse
+    ) -> Look:
+        """Search further if need be, and take the result into the memory."""
+        memory, estimator = task.memory, self.estimators[task.memory.category]
+        if prior is None:
+            memory.reference = estimate.energy
+        else:
+            estimate, how = search(
+                estimator, memory, task.seen, estimate, how, self.config, purse,
+                task.detection is not None,
+            )  # fmt: skip
+        boxed, standing = task.detection is not None, memory.standing
+        unboxed_s = 0.0
+        if not boxed and standing is not None:
+            unboxed_s = (frame.stamp_ns - standing.box_ns) * 1e-9
+            estimate = replace(
+                estimate, T_cam_obj=hold_depth(estimate.T_cam_obj, prior, DEPTH_GAIN)
+            )
+        estimate = doubted(estimate, memory, unboxed_s)
+        look = Look(frame.stamp_ns, boxed, estimate.score, how)
+        standing = standing or begin(look)
+        if boxed or supports(standing, look, self.config):
+            fresh = memory.lost or how.startswith(CHANGES)
+            if boxed and prior is not None and not fresh:
+                T = estimate.T_cam_obj.copy()
+                ahead = memory.pose_at(frame.stamp_ns, self.config)
+                T[:3, :3] = memory.steadier.steady(T[:3, :3], swung(ahead, T[:3, 3]))
+                estimate = replace(estimate, T_cam_obj=T)
+            box = task.box if boxed else memory.box_at(estimate.T_cam_obj, frame.camera)
+            memory.place(estimate, box, frame.camera, frame.stamp_ns, fresh)
+            memory.reference += 0.2 * (estimate.energy - memory.reference)
+        return look
+
+    def _merge(self, old: Memory, young: Memory, looks: dict[str, Look]) -> None:
+        """An object that had jumped was begun anew: the new one goes on under the old one's id."""
+        if young.id not in self.memories or old.id not in self.memories:
+            return
+        del self.memories[young.id]
+        looks[old.id] = looks.pop(young.id)
+        if young.standing is None and old.standing is not None:
+            young.standing = replace(old.standing, state=State.TENTATIVE)
+        young.id, young.first_stamp_ns = old.id, old.first_stamp_ns
+        self.memories[young.id] = young
+
+    # -- after the looks ----------------------------------------------------------------------
+
+    def _judge(self, looks: Mapping[str, Look], frame: Frame) -> None:
+        for memory in list(self.memories.values()):
+            look = looks.get(memory.id)
+            if look is not None:
+                memory.standing = judge(memory.standing or begin(look), look, self.config)
+            if forgotten(memory, look, frame.stamp_ns, self.config):
+                del self.memories[memory.id]
+
+    def _keep(self, frame: Frame) -> None:
+        """Remember where everything was, and the image, for boxes that come late."""
+        for memory in self.memories.values():
+            if memory.estimate is None or memory.standing is None:
+                continue
+            ahead = memory.pose_at(frame.stamp_ns, self.config)
+            box = memory.box_at(ahead, frame.camera)
+            supported = memory.standing.support_ns == frame.stamp_ns
+            memory.remember(supported, frame.stamp_ns, ahead, box, frame.camera)
+        self.pictures.append(Picture(frame.image, frame.camera, frame.stamp_ns))
+        while len(self.pictures) > self.config.buffer_frames:
+            self.pictures.popleft()
+
+    def _result(
+        self, tasks: Sequence[Task], looks: Mapping[str, Look], rejected: list[Rejected],
+        frame: Frame, reset: bool, purse: Purse,
+    ) -> StepResult:  # fmt: skip
+        shown: list[Track] = []
+        unseen: list[Track] = []
+        waiting = 0
+        for task in tasks:
+            memory = task.memory
+            waiting += memory.waited > 0
+            if self.memories.get(memory.id) is not memory or memory.estimate is None:
+                continue
+            track, worth = track_of(task, looks.get(memory.id), frame, self.config)
+            (shown if worth else unseen).append(track)
+        return StepResult(tuple(shown), tuple(rejected), reset, tuple(unseen), purse.spent, waiting)
+
+
+def _failed(task: Task, frame: Frame, error: ValueError) -> Look:
+    return Look(frame.stamp_ns, task.detection is not None, None, obstacle=f"no pose: {error}")

@@ -36,7 +36,10 @@ class Status:
 
 @dataclass(frozen=True)
 class TrackFacts:
-    """What is told about a track: numbers as they were published."""
+    """What is told about a track: numbers as they were published; state in words.
+
+    published: its pose was in the last message.
+    """
 
     id: str
     category: str
@@ -45,6 +48,8 @@ class TrackFacts:
     mode: str
     hits: int
     reason: str
+    state: str = "tracking"
+    published: bool = True
 
 
 def percentile(values: Iterable[float], share: float) -> float:
@@ -172,7 +177,12 @@ class Health:
             return Status("pose", Level.ERROR, self._error, values)
         if state != "active":
             return Status("pose", Level.WARN, f"{state}: no poses are estimated", values)
-        return Status("pose", Level.OK, f"active, {len(self._tracks)} track(s)", values)
+        return Status(
+            "pose",
+            Level.OK,
+            f"active, {sum(track.published for track in self._tracks)} track(s)",
+            values,
+        )
 
     def _input(self, state: str, now: float, timeout_s: float) -> Status:
         values = {f"{kind} problems": str(n) for kind, n in sorted(self._problems.items())}
@@ -201,18 +211,23 @@ class Health:
         return Status("camera", level, "no camera_info yet")
 
     def _track_statuses(self) -> list[Status]:
-        return [
-            Status(
-                f"track {track.id}",
-                Level.OK,
-                track.reason or track.mode,
-                {
-                    "category": track.category,
-                    "score": f"{track.score:.3f}",
-                    "visible fraction": f"{track.visible_fraction:.2f}",
-                    "mode": track.mode,
-                    "frames": str(track.hits),
-                },
-            )
-            for track in self._tracks
-        ]
+        return [track_status(track) for track in self._tracks]
+
+
+def track_status(track: TrackFacts) -> Status:
+    """The line of one object: its state and why in the message, WARN unless it is tracked."""
+    return Status(
+        f"track {track.id}",
+        Level.OK if track.state in ("tracking", "tentative") else Level.WARN,
+        f"{track.state}: {track.reason or track.mode}",
+        {
+            "state": track.state,
+            "reason": track.reason,
+            "category": track.category,
+            "score": f"{track.score:.3f}",
+            "pose published": "yes" if track.published else "no",
+            "visible fraction": f"{track.visible_fraction:.2f}",
+            "mode": track.mode,
+            "frames": str(track.hits),
+        },
+    )

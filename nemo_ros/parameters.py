@@ -57,17 +57,28 @@ class Spec:
 
 
 _RANGES: Mapping[str, tuple[float, float, str]] = {
-    "min_iou": (0, 1, "overlap that joins a box without an id to a track"),
-    "max_missed_frames": (0, 1000, "frames without its box after which a track is dropped"),
-    "max_gap_s": (0, 3600, "a longer pause of the stream drops all tracks, s; 0: never"),
-    "reset_jump_s": (0, 3600, "a stamp further back than this starts anew, s"),
+    "min_iou": (0, 1, "overlap with its predicted box that joins a box without an id"),
     "min_box_px": (1, 1000, "smaller boxes, or less inside the image, are rejected, pixels"),
     "still_iou": (0, 1, "a box that overlaps its last one more than this has not moved"),
-    "weak_energy": (0, 1, "energy below this share of the track's usual is weak; 0: never"),
-    "min_score": (0, 1, "a refined estimate scored below this is weak; 0: never"),
+    "upper_score": (0, 1, "an object is tracked (again) from this score on"),
+    "lower_score": (0, 1, "below this the image does not support the pose"),
+    "confirm_hits": (0, 1000, "frames of at least upper_score until it is no longer tentative"),
+    "lost_after_s": (0, 3600, "without support for longer: lost, s"),
+    "bridge_s": (0, 3600, "without a box the image alone supports it no longer, s; 0: never"),
+    "forget_after_s": (0, 3600, "a lost object is known again by its place until then, s"),
+    "max_gap_s": (0, 3600, "a longer pause of the stream drops all objects, s; 0: never"),
+    "reset_jump_s": (0, 3600, "a stamp further back than this starts anew, s"),
+    "weak_energy": (0, 1, "energy below this share of the object's usual is weak; 0: never"),
     "weak_every": (0, 1000, "while weak, frames between two global searches; 0: never"),
     "cold_every": (0, 100000, "frames between two global searches anyway; 0: never"),
-    "switch_gain": (0, 10, "energy share that the global search must win by to be believed"),
+    "switch_gain": (0, 10, "energy share that another orientation must win by"),
+    "grid_deg": (0, 45, "step of the local grid for a weak object, degrees; 0: none"),
+    "damping_s": (0, 60, "time constant of a predicted velocity, s; 0: no motion"),
+    "buffer_frames": (0, 200, "images kept for boxes that come late"),
+    "budget_ms": (0, 10000, "work per frame by the costs below, ms; 0: no limit"),
+    "cost_observe_ms": (0, 1000, "of running the network on one box, ms"),
+    "cost_warm_ms": (0, 1000, "of one refinement, ms"),
+    "cost_cold_ms": (0, 1000, "of one global search, ms"),
 }
 
 

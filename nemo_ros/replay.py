@@ -235,6 +235,10 @@ def frame_json(record: FrameRecord) -> dict[str, Any]:
         "stamp_ns": record.stamp_ns,
         "reset": outcome.result.reset,
         "objects": [_object_json(track) for track in outcome.result.tracks],
+        "unseen": [
+            {"id": track.id, "state": str(track.state), "reason": track.reason}
+            for track in outcome.result.unseen
+        ],
         "rejected": [
             {
                 "box": numbers(r.detection.box),
@@ -261,8 +265,10 @@ def _object_json(track: Any) -> dict[str, Any]:
         "energy": numbers(estimate.energy),
         "mode": estimate.mode,
         "hits": track.hits,
+        "state": str(track.state),
         "reason": track.reason,
-        "box": numbers(track.detection.box),
+        "predicted": track.predicted,
+        "box": numbers(track.box),
     }
 
 

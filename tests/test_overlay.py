@@ -10,7 +10,7 @@ import pytest
 from tracking_doubles import CAMERA, FakeEstimate, FakeEstimator
 
 from nemo_model.overlay import HIDDEN, VISIBLE, corners, draw, project
-from nemo_model.tracker import Detection, Track
+from nemo_model.tracker import Detection, State, Track
 
 BOX = (250.0, 120.0, 390.0, 240.0)
 GREY = np.full((360, 640, 3), 90, np.uint8)
@@ -80,6 +80,22 @@ def test_score_decides_the_colour_of_the_plate():
     for score, colour in ((0.9, VISIBLE), (0.1, HIDDEN)):
         drawn = draw(GREY, [track(estimate(score=score, occlusion=np.full((16, 24), -1, np.int8)))])
         assert (drawn == np.array(colour)).all(axis=2).any()
+
+
+def test_an_occluded_object_looks_other_than_a_tracked_one_and_predicted_cells_are_not_drawn():
+    bare = estimate(occlusion=np.full((16, 24), -1, np.int8))
+    tracked = track(bare)
+    occluded = dataclasses.replace(tracked, state=State.OCCLUDED)
+    assert not (draw(GREY, [tracked]) == np.array(HIDDEN)).all(axis=2).any()
+    assert (draw(GREY, [occluded]) == np.array(HIDDEN)).all(axis=2).any()
+    old = dataclasses.replace(track(estimate()), predicted=True)
+    same = dataclasses.replace(tracked, predicted=True)
+    np.testing.assert_array_equal(draw(GREY, [old]), draw(GREY, [same]))
+
+
+def test_an_object_without_a_box_of_the_detector_is_drawn():
+    alone = dataclasses.replace(track(estimate()), detection=None, box=BOX)
+    assert (draw(GREY, [alone]) != GREY).any()
 
 
 @pytest.mark.parametrize(

@@ -3,7 +3,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Any
 
@@ -11,7 +11,7 @@ import numpy as np
 
 from nemo_model.boxes import Box
 from nemo_model.camera import Camera, CropCamera, crop_camera
-from nemo_model.tracker import Detection, Frame
+from nemo_model.tracker import Detection, Frame, LateBoxes
 
 CAMERA = Camera(np.array([[400.0, 0, 320], [0, 400.0, 180], [0, 0, 1]]), 640, 360)
 CAR_HEIGHT = 1.5
@@ -44,6 +44,16 @@ class Call:
     image: np.ndarray
     box: Box
     prior: np.ndarray | None
+    trust_box: bool = True
+
+
+@dataclass(frozen=True)
+class Seen:
+    """What FakeEstimator makes of a box: the box itself."""
+
+    image: np.ndarray
+    K: np.ndarray
+    box: Box
 
 
 class FakeEstimator:
@@ -55,18 +65,26 @@ class FakeEstimator:
     def __init__(self, answer: Callable[[str, int], tuple[float, float]] | None = None) -> None:
         self.answer = answer or (lambda mode, number: (10.0, 0.9))
         self.calls: list[Call] = []
+        self.observed: list[Box] = []
         self.category = "car"
+
+    def observe_many(self, image: np.ndarray, K: np.ndarray, boxes: Sequence[Box]) -> list[Seen]:
+        self.observed += boxes
+        return [Seen(image, K, box) for box in boxes]
+
+    def solve(self, seen: Seen, *, prior: np.ndarray | None = None, trust_box: bool = True) -> Any:
+        self.calls.append(Call(seen.image, seen.box, prior, trust_box))
+        mode = "cold" if prior is None else "warm"
+        energy, score = self.answer(mode, len(self.calls))
+        T = pose_at(seen.K, seen.box) if prior is None else prior
+        camera = Camera(seen.K, seen.image.shape[1], seen.image.shape[0])
+        crop = crop_camera(camera, seen.box, 192, 128)
+        return FakeEstimate(T, energy, score, mode, crop)
 
     def estimate(
         self, image: np.ndarray, K: np.ndarray, box: Box, *, prior: np.ndarray | None = None
     ) -> Any:
-        self.calls.append(Call(image, box, prior))
-        mode = "cold" if prior is None else "warm"
-        energy, score = self.answer(mode, len(self.calls))
-        T = pose_at(K, box) if prior is None else prior
-        camera = Camera(K, image.shape[1], image.shape[0])
-        crop = crop_camera(camera, box, 192, 128)
-        return FakeEstimate(T, energy, score, mode, crop)
+        return self.solve(self.observe_many(image, K, [box])[0], prior=prior)
 
     @property
     def modes(self) -> list[str]:
@@ -84,9 +102,13 @@ def pose_at(K: np.ndarray, box: Box) -> np.ndarray:
 
 
 def frame(
-    stamp_s: float, *boxes: Box | Detection, camera: Camera = CAMERA, category: str = "car"
+    stamp_s: float,
+    *boxes: Box | Detection,
+    camera: Camera = CAMERA,
+    category: str = "car",
+    late: tuple[LateBoxes, ...] = (),
 ) -> Frame:
     """A grey frame with these boxes."""
     image = np.full((camera.height, camera.width, 3), 90, np.uint8)
     detections = tuple(b if isinstance(b, Detection) else Detection(b, category) for b in boxes)
-    return Frame(image, camera, round(stamp_s * 1e9), detections)
+    return Frame(image, camera, round(stamp_s * 1e9), detections, late)

@@ -89,11 +89,26 @@ def test_frames_rate_latency_and_tracks() -> None:
     assert pose.values["latency p50 (ms)"] == "5.0"
     assert pose.values["latency p99 (ms)"] == "10.0"
     assert statuses["track car-1"].values["score"] == "0.875"
-    assert statuses["track car-1"].message == "refined from the last frame"
+    assert statuses["track car-1"].message == "tracking: refined from the last frame"
+    assert statuses["track car-1"].level is Level.OK
     clock.now += 2.0
     assert by_name(health.report("active"))["pose"].values["rate (Hz)"] == "0.0"
     health.clear_tracks()
     assert "track car-1" not in by_name(health.report("active"))
+
+
+def test_a_lost_object_warns_and_is_no_track_of_the_count() -> None:
+    health = Health()
+    gone = TrackFacts(
+        "7", "car", 0.1, 0.0, "predicted", 9, "no box; not seen for 0.4 s", "lost", False
+    )
+    health.frame(1.0, 1.0, [gone])
+    statuses = by_name(health.report("active"))
+    assert statuses["pose"].message == "active, 0 track(s)"
+    status = statuses["track 7"]
+    assert (status.level, status.message) == (Level.WARN, "lost: no box; not seen for 0.4 s")
+    assert status.values["state"] == "lost"
+    assert status.values["pose published"] == "no"
 
 
 def test_errors_and_states_have_levels() -> None:

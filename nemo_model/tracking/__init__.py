@@ -1,0 +1,2 @@
+# SPDX-License-Identifier: Apache-2.0
+"""The parts of the tracker, one idea per file; `nemo_model.tracker` puts them together."""
