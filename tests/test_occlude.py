@@ -131,6 +131,26 @@ def test_boxes_of_what_is_left_to_see(cars: Path, photos: Path, tmp_path: Path) 
     assert smaller > 0
 
 
+@pytest.mark.parametrize(("level", "low", "high"), [(1, 0.2, 0.4), (3, 0.6, 0.8)])
+def test_a_wall_hides_one_side(
+    cars: Path, photos: Path, tmp_path: Path, level: int, low: float, high: float
+) -> None:
+    words = ("--shape", "wall", "--level", str(level), "--limit", "6")
+    run(cars, photos, tmp_path / "once", *words)
+    run(cars, photos, tmp_path / "twice", *words)
+    assert files(tmp_path / "once") == files(tmp_path / "twice")
+    notes = sorted((tmp_path / "once").rglob("*.npz"))
+    assert len(notes) == 6
+    for note in notes:
+        occluder, mask, _ = read_occlusion(note)
+        assert low <= (mask & occluder).sum() / mask.sum() <= high
+        rows, cols = np.nonzero(occluder)
+        y1, x1 = rows.max() + 1, cols.max() + 1
+        assert occluder[rows.min() : y1, cols.min() : x1].all()  # one rectangle
+        touched = [rows.min() == 0, cols.min() == 0, y1 == mask.shape[0], x1 == mask.shape[1]]
+        assert sum(touched) == 3  # from one edge of the image to the next but one
+
+
 def test_loader_picks_the_occluded_object_of_several(photos: Path, tmp_path: Path) -> None:
     root = small_set(tmp_path / "cars", 1)
     small = thing(bbox=[1.0, 1.0, 21.0, 21.0], view=viewpoint(azimuth=300.0, px=11.0, py=11.0))

@@ -14,7 +14,10 @@ from nemo_model.datasets.common import DatasetError, subset
 from nemo_model.datasets.occluded import list_path, write_list, write_occlusion
 from nemo_model.datasets.occluders import OBJECT_SHARE, generator, occlude, photo_paths
 from nemo_model.datasets.pascal3d import SOURCES, SPLITS, Pascal3D, Pascal3DObject
+from nemo_model.datasets.walls import wall
 from nemo_model.raster import silhouette
+
+SHAPES = {"patches": occlude, "wall": wall}
 
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
@@ -26,6 +29,9 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
                         help="folders of photos to cut the occluders from")  # fmt: skip
     parser.add_argument("--level", default="all", choices=("1", "2", "3", "all"),
                         help="share of the object hidden: 20-40, 40-60, 60-80 %%")  # fmt: skip
+    parser.add_argument("--shape", default="patches", choices=tuple(SHAPES),
+                        help="patches: pieces of photos all over, as in the Occluded PASCAL3D+; "
+                        "wall: everything on one side of an edge")  # fmt: skip
     parser.add_argument("--out", type=Path, required=True, help="folder to write to")
     parser.add_argument("--seed", type=int, default=0)
     parser.add_argument("--limit", type=int, help="only so many images, drawn by --seed")
@@ -49,7 +55,7 @@ def run(args: argparse.Namespace) -> int:
             height, width = image.shape[:2]
             mask = silhouette(dataset.cad(item.cad_index), item.T_cam_obj, item.K, width, height)
             rng = generator(args.seed, level, args.category, item.name)
-            result = occlude(image, mask, level, photos, rng)
+            result = SHAPES[args.shape](image, mask, level, photos, rng)
             if result is None:
                 continue
             write_occlusion(args.out, level, item, mask, result)
