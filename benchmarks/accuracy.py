@@ -34,6 +34,11 @@ from nemo_model.evaluation.report import figure, percent, table
 from nemo_model.pose import angles_from_rotation
 
 LEVELS = (0, 1, 2, 3)
+WALL_LEVELS = (1, 2)
+WALL_LIMIT = 300
+BOXES = {"the whole car": ("whole", "whole"), "the visible part, not told": ("visible", "whole"),
+         "the visible part, told": ("visible", "visible")}  # fmt: skip
+"""What the boxes enclose, and what the estimator is told that they do."""
 RESULTS = Path(__file__).resolve().parent / "results"
 LEAD_CAR_SIZE_M = (1.75, 4.67, 1.50)
 """Width, length, height of the car in kitti_lead_car."""
@@ -102,6 +107,7 @@ def run(args: argparse.Namespace) -> dict[str, Any]:
                     words += ["--occluded-root", occluded, "--level", level]
                 found = _evaluate(args, estimator, protocol, words, args.limit)
                 document["photos"].setdefault(protocol, {})[f"L{level}"] = found
+        document["walls"] = walls(args, Path(scratch))
     if args.kitti is not None:
         document["kitti"] = {
             protocol: _evaluate(
@@ -114,17 +120,42 @@ def run(args: argparse.Namespace) -> dict[str, Any]:
     return document
 
 
+def walls(args: argparse.Namespace, out: Path) -> dict[str, Any]:
+    """Cars hidden from one side, with boxes around the whole car and around what is left."""
+    if not args.occluders:
+        return {}
+    limit = WALL_LIMIT if args.limit is None else args.limit
+    estimators = {
+        told: Estimator.load(args.model, threads=args.threads, boxes=told)
+        for told in ("whole", "visible")
+    }
+    found: dict[str, Any] = {}
+    for level in WALL_LEVELS:
+        copy = out / "walls"
+        words = ["--shape", "wall", "--limit", limit]
+        _make_copy(args, copy, level, words)
+        for name, (boxes, told) in BOXES.items():
+            words = ["--root", args.root, "--source", args.source, "--split", args.split,
+                     "--occluded-root", copy, "--level", level, "--boxes", boxes,
+                     "--told", told]  # fmt: skip
+            row = _evaluate(args, estimators[told], "robot", words, None)
+            found.setdefault(name, {})[f"L{level}"] = row
+    return found
+
+
 def _occlude(args: argparse.Namespace, out: Path, level: int) -> None:
     """Make a level's occluded copy, unless it is there already."""
     if (out / "lists" / f"{folder_name(args.category, level)}.txt").is_file():
         return
     if not args.occluders:
         raise DatasetError(f"{out}: holds no occluded copy at level {level}; give --occluders")
+    _make_copy(args, out, level, [] if args.limit is None else ["--limit", args.limit])
+
+
+def _make_copy(args: argparse.Namespace, out: Path, level: int, more: list[Any]) -> None:
     words = ["--root", args.root, "--source", args.source, "--split", args.split,
              "--category", args.category, "--occluders", *args.occluders, "--level", level,
-             "--out", out, "--seed", args.seed]  # fmt: skip
-    if args.limit is not None:
-        words += ["--limit", args.limit]
+             "--out", out, "--seed", args.seed, *more]  # fmt: skip
     parser = argparse.ArgumentParser()
     occlude.add_arguments(parser)
     occlude.run(parser.parse_args([str(word) for word in words]))
@@ -243,6 +274,16 @@ def markdown(document: dict[str, Any]) -> str:
             ],
         ),
     ]
+    if document.get("walls"):
+        parts += [
+            "Hidden from one side, as by a wall; robot protocol, by what the boxes enclose and "
+            f"whether the estimator is told ({WALL_LIMIT} photos at most):",
+            table(
+                ["box around", *(f"L{level}" for level in WALL_LEVELS)],
+                [[name, *(_cell(row) for row in rows.values())]
+                 for name, rows in document["walls"].items()],
+            ),
+        ]  # fmt: skip
     if "kitti" in document:
         parts += ["Street scenes (KITTI):", _kitti_table(document["kitti"])]
     if "lead_car" in document:
