@@ -53,6 +53,15 @@ WARM_DEG = 8.0
 """Warm starts begin at the true pose turned by about so much about each axis."""
 
 
+WRONG_LABELS = {
+    ("stanford", "val"): frozenset(
+        {"01118", "04729", "05369", "05590", "05668", "06283", "06740", "07678"}
+    )
+}
+"""Photos whose label shows another side than the photo does, found by eye among the 12 photos of
+val that the first shipped model turned wrong unoccluded (a front labelled as a rear, for one)."""
+
+
 def main(argv: list[str] | None = None) -> int:
     args = _arguments(argv)
     if args.root is None:
@@ -130,7 +139,11 @@ def document(
         "fitted_on": calibration.data,
         "quality": quality(scored),
         "even_views": metrics.score_figures(even, [one.error_deg for one in objects]),
-        "limits": limits(objects, [row[1] for row in scored if row[0].kind == "object"]),
+        "limits": limits(
+            objects,
+            [row[1] for row in scored if row[0].kind == "object"],
+            WRONG_LABELS.get((args.source, args.split), frozenset()),
+        ),
     }  # fmt: skip
     if warm:
         scores = [judge(calibration, one)[0] for one, _ in warm]
@@ -146,21 +159,27 @@ def document(
     return found
 
 
-def limits(objects: Sequence[Trial], scores: Sequence[float]) -> dict[str, Any]:
-    """What holds the AUROC down: photos that are wrong even when nothing is hidden.
+def limits(
+    objects: Sequence[Trial], scores: Sequence[float], wrong_labels: frozenset[str]
+) -> dict[str, Any]:
+    """What holds the AUROC down: labels that are wrong count as gross errors at all levels.
 
-    without_wrong_at_L0: the figures when photos whose unoccluded version is wrong are left out at
-    all levels: labels that are wrong, and cars that the model does not know.
+    wrong_at_L0: photos whose unoccluded version is judged wrong. labels: the figures without the
+    photos whose label is wrong. perfect: the AUROC of a score that is 1 where the estimate is right
+    and 0 where it is wrong, but for these photos, where it cannot know.
     """
-    bad = {one.group for one in objects if one.level == 0 and one.error_deg >= metrics.PI_6}
-    kept = [k for k, one in enumerate(objects) if one.group not in bad]
-    figures = metrics.score_figures([scores[k] for k in kept], [objects[k].error_deg for k in kept])
-    wrong = [one.error_deg for one in objects if one.error_deg >= metrics.PI_6]
+    errors = np.array([one.error_deg for one in objects])
+    wrong = errors >= metrics.PI_6
+    known = np.array([one.group not in wrong_labels for one in objects])
+    kept = np.flatnonzero(known)
     return {
-        "photos_wrong_at_L0": len(bad),
-        "without_wrong_at_L0": figures,
-        "gross_errors": len(wrong),
-        "of_these_turned_round": metrics.flip_rate(wrong) if wrong else None,
+        "wrong_at_L0": int(np.sum(wrong & np.array([one.level == 0 for one in objects]))),
+        "wrong_labels": len(wrong_labels),
+        "labels": metrics.score_figures([scores[k] for k in kept], errors[kept].tolist()),
+        "perfect": metrics.number(metrics.auroc(np.where(wrong & known, 0.0, 1.0), ~wrong)),
+        "gross": int(wrong.sum()),
+        "gross_by_labels": int(np.sum(wrong & ~known)),
+        "turned_round": metrics.number(metrics.flip_rate(errors[wrong])),
     }
 
 
@@ -282,11 +301,14 @@ def markdown(found: dict[str, Any]) -> str:
         )]  # fmt: skip
     limit, even = found["limits"], found["even_views"]
     parts.append(
-        f"Score for even views: AUROC {figure(even['auroc'], 3)}, ECE {figure(even['ece'], 3)}. "
-        f"Without the {limit['photos_wrong_at_L0']} photos that are wrong unoccluded: AUROC "
-        f"{figure(limit['without_wrong_at_L0']['auroc'], 3)}. Gross errors: "
-        f"{limit['gross_errors']}, {percent(limit['of_these_turned_round'])} % of them turned "
-        "round by 150 degrees or more."
+        f"Score for even views: AUROC {figure(even['auroc'], 3)}, ECE {figure(even['ece'], 3)}."
+    )
+    parts.append(
+        f"Gross errors: {limit['gross']}, {percent(limit['turned_round'])} % of them turned round "
+        f"by 150 degrees or more; {limit['gross_by_labels']} are {limit['wrong_labels']} photos "
+        "with a wrong label, at up to four levels each. A score that knew everything but these "
+        f"would have AUROC {figure(limit['perfect'], 3)}. Without these photos: AUROC "
+        f"{figure(limit['labels']['auroc'], 3)}, ECE {figure(limit['labels']['ece'], 3)}."
     )
     if "warm" in found:
         warm = found["warm"]
