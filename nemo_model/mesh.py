@@ -117,6 +117,15 @@ def _shortest_interval(values: Array, share: float) -> tuple[float, float]:
     return float(ordered[start]), float(ordered[start + inside - 1])
 
 
+def sphere_directions(count: int) -> Array:
+    """Return (count, 3) unit vectors, spread evenly over the sphere (a Fibonacci spiral)."""
+    k = np.arange(count) + 0.5
+    z = 1.0 - 2.0 * k / count
+    phi = np.pi * (1.0 + np.sqrt(5.0)) * k
+    r = np.sqrt(1.0 - z * z)
+    return np.stack([r * np.cos(phi), r * np.sin(phi), z], axis=1)
+
+
 def mean_outline(meshes: list[Mesh], directions: int = 200) -> Array:
     """Return (P, 3) mean support points of a category.
 
@@ -124,11 +133,7 @@ def mean_outline(meshes: list[Mesh], directions: int = 200) -> Array:
     furthest along it: a rounded average hull, whose projection predicts a detector's box better
     than the cuboid's corners do.
     """
-    k = np.arange(directions) + 0.5
-    z = 1.0 - 2.0 * k / directions
-    phi = np.pi * (1.0 + np.sqrt(5.0)) * k
-    r = np.sqrt(1.0 - z * z)
-    rays = np.stack([r * np.cos(phi), r * np.sin(phi), z], axis=1)
+    rays = sphere_directions(directions)
     points = [mesh.vertices[np.argmax(mesh.vertices @ rays.T, axis=0)] for mesh in meshes]
     return np.asarray(np.mean(points, axis=0))
 
