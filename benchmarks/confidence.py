@@ -5,8 +5,8 @@
         --occluded occluded --occluders ../shared/data/backgrounds \\
         --photos ../shared/data/photos_without_pose --kitti ../shared/data/kitti_cars --write-card
 
-writes benchmarks/results/confidence.json and confidence.md, docs/images/confidence.png, and with
---write-card the figures into the model's card. Occluded copies are looked for in --occluded as
+writes benchmarks/results/confidence.json and confidence.md, docs/images/confidence.png, with
+--write-card the figures into the model's card, and with --write-doc into docs/confidence.md. Occluded copies are looked for in --occluded as
 nemo occlude leaves them, and made from --occluders where they are missing.
 """
 
@@ -45,6 +45,7 @@ from nemo_model.evaluation.trials import Case, empty_cases, object_cases, split_
 ROOT = Path(__file__).resolve().parent.parent
 REPORT_PART = 1
 """The half of the photos without the category that nemo calibrate does not see."""
+MARKS = ("<!-- figures: written by benchmarks/confidence.py -->", "<!-- end of figures -->")
 EMPTY = 300
 OTHER_BOXES = (("part", (1, 2, 3), 0.25), ("off", (0, 1, 2, 3), 0.15), ("cut", (0,), 0.2),
                ("small", (0, 1, 2), 0.15))  # fmt: skip
@@ -74,9 +75,13 @@ def main(argv: list[str] | None = None) -> int:
         return 2
     text = markdown(document)
     args.out.mkdir(parents=True, exist_ok=True)
-    (args.out / "confidence.json").write_text(json.dumps(document, indent=1, allow_nan=False))
+    (args.out / "confidence.json").write_text(
+        json.dumps(document, indent=1, allow_nan=False) + "\n"
+    )
     (args.out / "confidence.md").write_text(text + "\n")
     draw(document["quality"], args.picture)
+    if args.write_doc:
+        write_doc(args.doc, text)
     if args.write_card:
         card = read_card(args.model)
         calibration = card.calibration
@@ -104,6 +109,8 @@ def _arguments(argv: list[str] | None) -> argparse.Namespace:
     parser.add_argument("--out", type=Path, default=ROOT / "benchmarks" / "results")
     parser.add_argument("--picture", type=Path, default=ROOT / "docs" / "images" / "confidence.png")
     parser.add_argument("--write-card", action="store_true", help="also into the model's card")
+    parser.add_argument("--doc", type=Path, default=ROOT / "docs" / "confidence.md")
+    parser.add_argument("--write-doc", action="store_true", help="the tables into --doc")
     return parser.parse_args(argv)
 
 
@@ -331,6 +338,16 @@ def markdown(found: dict[str, Any]) -> str:
             f"{inside['rotation']}, position {inside['position']}."
         )
     return "\n\n".join(parts)
+
+
+def write_doc(path: Path, text: str) -> None:
+    """Put the tables between the two marks of the document."""
+    before, first, rest = path.read_text(encoding="utf-8").partition(MARKS[0])
+    _, second, after = rest.partition(MARKS[1])
+    if not first or not second:
+        raise NemoError(f"{path}: has no lines {MARKS[0]} and {MARKS[1]}")
+    whole = f"{before}{MARKS[0]}\n{text}\n{MARKS[1]}{after}"
+    path.write_text(whole, encoding="utf-8")
 
 
 def draw(judged: dict[str, Any], path: Path) -> None:
