@@ -6,8 +6,9 @@
         --photos ../shared/data/photos_without_pose --kitti ../shared/data/kitti_cars --write-card
 
 writes benchmarks/results/confidence.json and confidence.md, docs/images/confidence.png, with
---write-card the figures into the model's card, and with --write-doc into docs/confidence.md. Occluded copies are looked for in --occluded as
-nemo occlude leaves them, and made from --occluders where they are missing.
+--write-card the figures into the model's card, and with --write-doc into docs/confidence.md.
+Occluded copies are looked for in --occluded as nemo occlude leaves them, and made from --occluders
+where they are missing.
 """
 
 from __future__ import annotations

@@ -6,7 +6,7 @@ from __future__ import annotations
 import hashlib
 import json
 import zipfile
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any, Literal
 
@@ -17,6 +17,7 @@ from pydantic import BaseModel, ConfigDict, Field, ValidationError
 from nemo_model.calibration import Calibration
 from nemo_model.errors import NemoError
 from nemo_model.mesh import Mesh
+from nemo_model.meshes.neural import NeuralSubtype, arrays_of, read_more
 from nemo_model.symmetry import Symmetry
 
 CARD = "card.json"
@@ -87,6 +88,8 @@ class Bundle:
         features: vertex features (V, C) float32, unit.
         clutter: clutter prototypes (M, C) float32, unit.
         outline: mean support points (P, 3), object units: what a detector's box encloses.
+        subtype: the CAD model that `mesh` stands for; 0: for the whole category.
+        more: further meshes, for other sub-types; the estimator takes the likeliest.
     """
 
     folder: Path
@@ -95,6 +98,13 @@ class Bundle:
     features: npt.NDArray[np.float32]
     clutter: npt.NDArray[np.float32]
     outline: npt.NDArray[np.float64]
+    subtype: int = 0
+    more: tuple[NeuralSubtype, ...] = ()
+
+    @property
+    def meshes(self) -> tuple[NeuralSubtype, ...]:
+        """All neural meshes; one where the bundle does not tell sub-types apart."""
+        return (NeuralSubtype(self.subtype, self.mesh, self.features, self.outline), *self.more)
 
     @property
     def onnx_path(self) -> Path:
@@ -102,13 +112,17 @@ class Bundle:
 
     @property
     def metres_per_unit(self) -> float:
-        """Metres per object unit, from the size prior."""
-        return self.card.size.length_m / float(self.mesh.extent[1])
+        """Metres per object unit, from the size prior and the meshes' mean length."""
+        return self.card.size.length_m / float(self._extent[1])
 
     @property
     def size(self) -> npt.NDArray[np.float64]:
         """Extents (3,) along the object's x, y, z in metres."""
-        return self.mesh.extent * self.metres_per_unit
+        return self._extent * self.metres_per_unit
+
+    @property
+    def _extent(self) -> npt.NDArray[np.float64]:
+        return np.asarray(np.mean([each.mesh.extent for each in self.meshes], axis=0))
 
     @property
     def symmetry(self) -> Symmetry:
@@ -139,10 +153,13 @@ class Bundle:
                 features = np.ascontiguousarray(data["features"], dtype=np.float32)
                 clutter = np.ascontiguousarray(data["clutter"], dtype=np.float32)
                 outline = np.asarray(data["outline"], dtype=np.float64)
+                subtype, more = read_more(data)
         except (OSError, EOFError, KeyError, ValueError, zipfile.BadZipFile) as error:
             raise BundleError(f"{folder / NEURAL_MESH}: cannot be read ({error})") from error
-        bundle = Bundle(folder, card, mesh, features, clutter, outline)
-        _check_shapes(bundle)
+        bundle = Bundle(folder, card, mesh, features, clutter, outline, subtype, more)
+        for each in bundle.meshes:
+            one = replace(bundle, mesh=each.mesh, features=each.features, outline=each.outline)
+            _check_shapes(one)
         return bundle
 
 
@@ -162,7 +179,8 @@ def read_card(folder: Path) -> Card:
     except ValidationError as error:
         first = error.errors()[0]
         field = ".".join(str(part) for part in first["loc"]) or "the file"
-        raise BundleError(f"{path}: {field}: {first['msg']}") from error
+        advice = "; fit it again with nemo calibrate" if field.startswith("calibration") else ""
+        raise BundleError(f"{path}: {field}: {first['msg']}{advice}") from error
 
 
 def write_bundle(bundle: Bundle, backbone: bytes) -> None:
@@ -177,6 +195,7 @@ def write_bundle(bundle: Bundle, backbone: bytes) -> None:
         features=bundle.features,
         clutter=bundle.clutter,
         outline=bundle.outline.astype(np.float32),
+        **arrays_of(bundle.subtype, bundle.more),
     )
     hashes = {name: sha256(folder / name) for name in (BACKBONE, NEURAL_MESH)}
     write_card(folder, bundle.card.model_copy(update={"sha256": hashes}))

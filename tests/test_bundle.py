@@ -179,20 +179,23 @@ def test_a_wrong_field(folder: Path, change: Callable[[dict[str, Any]], Any], fi
     refusal(folder, CARD, f" {field}: ")
 
 
+SOME = {"intercept": 0.0, "weights": {"a": 1.0}}
 CALIBRATION = {
-    "intercept": 0.0, "weights": {"a": 1.0}, "means": {"a": 0.0}, "deviations": {"a": 1.0},
-    "variance_scale": 2.0, "data": "none",
+    "means": {"a": 0.0}, "deviations": {"a": 1.0}, "within_30": SOME, "within_10": SOME,
+    "even_30": SOME, "even_10": SOME, "spread": {"curvature": 2.0}, "data": "none",
 }  # fmt: skip
 
 
 @pytest.mark.parametrize(
     ("change", "words"),
     [
-        ({"intercept": float("nan")}, "calibration.intercept"),
-        ({"weights": {"a": float("inf")}}, "calibration.weights.a"),
+        ({"within_30": SOME | {"intercept": float("nan")}}, "calibration.within_30.intercept"),
+        ({"even_10": SOME | {"weights": {"a": float("inf")}}}, "calibration.even_10.weights.a"),
         ({"deviations": {"a": 0.0}}, "deviations must be positive"),
         ({"means": {"b": 0.0}}, "same statistics"),
-        ({"variance_scale": 0.0}, "calibration.variance_scale"),
+        ({"within_10": SOME | {"weights": {"b": 1.0}}}, "must name statistics"),
+        ({"spread": {"curvature": 0.0}}, "calibration.spread.curvature"),
+        ({"variance_scale": 2.0}, "fit it again with nemo calibrate"),  # of an older version
     ],
 )
 def test_a_calibration_that_cannot_be_used(folder: Path, change: Any, words: str) -> None:

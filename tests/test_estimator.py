@@ -14,11 +14,12 @@ import tiny
 from scipy.spatial.transform import Rotation
 
 from nemo_model import Estimate, Estimator, Given
-from nemo_model.bundle import BundleError, Calibration
+from nemo_model.bundle import BundleError
+from nemo_model.calibration import Calibration, Logistic, Spread
 from nemo_model.camera import Camera
-from nemo_model.confidence import STATISTICS
 from nemo_model.datasets.pascal3d import Pascal3D
 from nemo_model.errors import NemoError
+from nemo_model.evidence import STATISTICS, VIEW
 from nemo_model.pose import geodesic, rotation_from_angles, transform
 
 CAMERA = Camera(np.array([[600.0, 0, 330], [0, 600.0, 230], [0, 0, 1]]), 640, 480)
@@ -212,8 +213,9 @@ def test_an_estimate_is_complete(estimator: Estimator, scene: Any) -> None:
     np.testing.assert_array_equal(estimate.T_cam_obj[3], [0, 0, 0, 1])
     np.testing.assert_allclose(estimate.covariance, estimate.covariance.T, rtol=1e-9)
     assert np.linalg.eigvalsh(estimate.covariance).min() > 0.0
-    assert 0.0 <= estimate.score <= 1.0
-    assert tuple(estimate.statistics) == STATISTICS
+    assert 0.0 <= estimate.score_10 <= estimate.score <= 1.0
+    assert set(estimate.statistics) == {*STATISTICS, *VIEW, "relative_margin"}
+    assert estimate.solution is not None
     assert estimate.occlusion.shape == estimate.crop.map_size == (16, 24)
     assert estimate.occlusion.dtype == np.int8
     seen, hidden = (int((estimate.occlusion == value).sum()) for value in (1, 0))
@@ -261,14 +263,20 @@ def test_a_calibrated_card_decides_the_score_and_the_covariance(
     image, box = scene
     plain = estimator.estimate(image, CAMERA.K, box)
     calibration = Calibration(
-        intercept=0.7, weights={"visible_fraction": 0.0}, means={"visible_fraction": 0.5},
-        deviations={"visible_fraction": 0.1}, variance_scale=9.0, data="by hand",
+        means={"visible_fraction": 0.5}, deviations={"visible_fraction": 0.1},
+        within_30=Logistic(intercept=0.7, weights={"visible_fraction": 0.0}),
+        within_10=Logistic(intercept=-0.2, weights={}),
+        even_30=Logistic(intercept=1.3, weights={}), even_10=Logistic(intercept=-0.9, weights={}),
+        spread=Spread(curvature=9.0), data="by hand",
     )  # fmt: skip
-    found = Estimator.load(tiny.write(tmp_path / "b", calibration=calibration)).estimate(
-        image, CAMERA.K, box
-    )
+    folder = tiny.write(tmp_path / "b", calibration=calibration)
+    found = Estimator.load(folder).estimate(image, CAMERA.K, box)
     assert found.score == pytest.approx(1 / (1 + np.exp(-0.7)))
+    assert found.score_10 == pytest.approx(1 / (1 + np.exp(0.2)))
     np.testing.assert_allclose(found.covariance[3:, 3:], 9.0 * plain.covariance[3:, 3:], rtol=1e-6)
+    even = Estimator.load(folder, even_views=True).estimate(image, CAMERA.K, box)
+    assert even.score == pytest.approx(1 / (1 + np.exp(-1.3)))
+    assert even.score_10 == pytest.approx(1 / (1 + np.exp(0.9)))
 
 
 # --- bad input
@@ -325,9 +333,10 @@ def test_a_backbone_of_another_width_is_refused_when_loaded(tmp_path: Path) -> N
 
 
 def test_a_calibration_of_another_version_is_refused_when_loaded(tmp_path: Path) -> None:
+    some = Logistic(intercept=0.0, weights={"mood": 1.0})
     strange = Calibration(
-        intercept=0.0, weights={"mood": 1.0}, means={"mood": 0.0}, deviations={"mood": 1.0},
-        data="another version",
+        means={"mood": 0.0}, deviations={"mood": 1.0}, within_30=some, within_10=some,
+        even_30=some, even_10=some, data="another version",
     )  # fmt: skip
     tiny.write(tmp_path / "b", calibration=strange)
     with pytest.raises(BundleError, match="mood"):
