@@ -10,6 +10,7 @@ from __future__ import annotations
 
 import time
 from collections.abc import Callable, Mapping, Sequence
+from copy import copy
 from dataclasses import dataclass, replace
 from pathlib import Path
 
@@ -25,8 +26,11 @@ from nemo_model.errors import NemoError
 from nemo_model.evidence import STATISTICS, VIEW, View, evidence
 from nemo_model.features import FeatureExtractor
 from nemo_model.mesh import Mesh
+from nemo_model.meshes.meshset import index_of
+from nemo_model.meshes.neural import NeuralSubtype
 from nemo_model.pose import transform
 from nemo_model.solver import Solution, SolverConfig, SolverModel, solve_cold, solve_warm
+from nemo_model.subtypes import likeliest
 from nemo_model.symmetry import Symmetry
 from nemo_model.visible_boxes import solve_cold_visible, trusted_sides
 
@@ -42,10 +46,12 @@ class Given:
     Attributes:
         centre: (2,) pixel on which the object's origin projects.
         distance: along the optical axis, object units.
+        subtype: the annotated CAD model, where that is given as well; None: found by likelihood.
     """
 
     centre: Array
     distance: float
+    subtype: int | None = None
 
 
 @dataclass(frozen=True)
@@ -87,6 +93,7 @@ class Estimate:
         milliseconds: crop, features, solve, total.
         score_10: probability that the rotation is within 10 degrees; never above `score`.
         solution: what the solver found, in the crop's camera.
+        subtype: the CAD model whose mesh was found likeliest; 0 where the bundle has one for all.
     """
 
     T_cam_obj: Array
@@ -104,6 +111,7 @@ class Estimate:
     milliseconds: Mapping[str, float]
     score_10: float = 0.0
     solution: Solution | None = None
+    subtype: int = 0
 
     @property
     def rotation(self) -> Array:
@@ -125,6 +133,7 @@ class Estimator:
         size: (3,) extents along the object's x, y, z, metres.
         metres_per_unit: from the size prior, or the known size.
         size_sigma: relative standard deviation of the size.
+        variants: one estimator per mesh of the bundle, of which the likeliest answers; self first.
     """
 
     def __init__(
@@ -146,13 +155,22 @@ class Estimator:
         self.cold = cold if boxes == "whole" else solve_cold_visible
         self.metres_per_unit = bundle.metres_per_unit
         self.size_sigma = bundle.card.size.sigma
-        self.mesh, outline = bundle.mesh, bundle.outline
+        self._build(bundle.meshes[0], size_m, config)
+        self.variants = [self, *(copy(self) for _ in bundle.more)]
+        for variant, each in zip(self.variants[1:], bundle.more, strict=True):
+            variant._build(each, size_m, config)
+
+    def _build(
+        self, each: NeuralSubtype, size_m: npt.ArrayLike | None, config: SolverConfig | None
+    ) -> None:
+        self.subtype, self.mesh, outline = each.subtype, each.mesh, each.outline
         if size_m is not None:
-            stretch = known_size(size_m) / bundle.size
-            self.mesh = Mesh(bundle.mesh.vertices * stretch, bundle.mesh.faces)
+            stretch = known_size(size_m) / (each.mesh.extent * self.metres_per_unit)
+            self.mesh = Mesh(each.mesh.vertices * stretch, each.mesh.faces)
             outline, self.size_sigma = outline * stretch, 0.0
         self.size = self.mesh.extent * self.metres_per_unit
-        self.solver = SolverModel.build(self.mesh, bundle.features, bundle.clutter, outline, config)
+        clutter = self.bundle.clutter
+        self.solver = SolverModel.build(self.mesh, each.features, clutter, outline, config)
 
     @classmethod
     def load(
@@ -277,9 +295,15 @@ class Estimator:
             NemoError: for a bad prior or given.
         """
         start = time.perf_counter()
-        view, solution = self._solve(seen, prior, given, trust_box)
+        tried = self.variants
+        if given is not None and given.subtype is not None:
+            tried = [tried[index_of([each.subtype for each in tried], given.subtype)]]
+        found = [each._solve(seen, prior, given, trust_box) for each in tried]
+        place = likeliest([solution for _, solution in found])
+        view, solution = found[place]
         solved = time.perf_counter()
-        result = self._estimate(solution, view, seen.crop, "cold" if prior is None else "warm")
+        mode = "cold" if prior is None else "warm"
+        result = tried[place]._estimate(solution, view, seen.crop, mode)
         end = time.perf_counter()
         milliseconds = {
             **seen.milliseconds,
@@ -343,6 +367,7 @@ class Estimator:
             mode=mode,
             statistics=values,
             milliseconds={},
+            subtype=self.subtype,
             solution=solution,
         )
 

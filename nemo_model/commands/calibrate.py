@@ -6,6 +6,7 @@ from __future__ import annotations
 import argparse
 import csv
 from collections.abc import Iterator
+from dataclasses import replace
 from itertools import chain
 from pathlib import Path
 from typing import Any
@@ -55,9 +56,7 @@ def run(args: argparse.Namespace) -> int:
     photos = photo_paths([args.backgrounds])
     bundle = Bundle.load(args.model)
     plain = bundle.card.model_copy(update={"calibration": None})
-    bundle = Bundle(
-        bundle.folder, plain, bundle.mesh, bundle.features, bundle.clutter, bundle.outline
-    )
+    bundle = replace(bundle, card=plain)
     estimator = Estimator(bundle, FeatureExtractor(bundle.onnx_path))
     rng = np.random.default_rng(args.seed)
     trials: list[Trial] = []

@@ -1,0 +1,27 @@
+# SPDX-License-Identifier: Apache-2.0
+"""Which of several meshes an image shows: the one under which it is likeliest.
+
+The paper (Wang et al., NeMo, ICLR 2021) takes the sub-type from the annotation. Nobody annotates a
+robot's images, so each mesh is fitted and the likelihoods are compared. They can be, because all
+meshes of a bundle share backbone and clutter model: a solution's energy is its log-likelihood
+less that of the image without the object, divided by kappa, and the latter is the same for all.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+
+import numpy as np
+
+from nemo_model.solver import Solution
+
+
+def likeliest(solutions: Sequence[Solution]) -> int:
+    """Place of the solution with the greatest energy; the first of equal ones.
+
+    Raises:
+        ValueError: for an empty list.
+    """
+    if not solutions:
+        raise ValueError("no solution to choose from")
+    return int(np.argmax([solution.energy for solution in solutions]))
