@@ -35,7 +35,10 @@ Array = npt.NDArray[np.float64]
 
 @dataclass(frozen=True)
 class Schedule:
-    """The paper's numbers; angles in degrees, rate in radians and object units."""
+    """The paper's numbers; angles in degrees, rate in radians and object units.
+
+    free_distance: False holds a given translation's distance, as nemo_model.solver does.
+    """
 
     azimuths: int = 12
     elevations_deg: tuple[float, ...] = (-30.0, 0.0, 30.0, 60.0)
@@ -43,6 +46,7 @@ class Schedule:
     steps: int = 300
     rate: float = 0.05
     betas: tuple[float, float] = (0.4, 0.6)
+    free_distance: bool = True
 
 
 PAPER = Schedule()
@@ -137,13 +141,14 @@ def climb(
     """Return the pose (R, t) after Adam from angles (3,) and a translation (3,)."""
     dtype = scene.vertices.dtype
     ray = torch.tensor(t / t[2], dtype=dtype)
-    view = torch.tensor([*angles, t[2]], dtype=dtype, requires_grad=True)
+    view = torch.tensor(angles, dtype=dtype, requires_grad=True)
+    distance = torch.tensor(t[2], dtype=dtype, requires_grad=schedule.free_distance)
     shift = torch.zeros(2, dtype=dtype, requires_grad=sideways)
-    moving = [view, shift] if sideways else [view]
+    moving = [part for part in (view, distance, shift) if part.requires_grad]
     adam = torch.optim.Adam(moving, lr=schedule.rate, betas=schedule.betas)
 
     def pose() -> tuple[Tensor, Tensor]:
-        place = ray * view[3].clamp(min=10.0 * NEAR)
+        place = ray * distance.clamp(min=10.0 * NEAR)
         return rotation(view), torch.cat([place[:2] + shift, place[2:]])
 
     for _ in range(schedule.steps):
@@ -154,13 +159,13 @@ def climb(
     with torch.no_grad():
         R, place = pose()
         # in float64 once more: the caller wants an orthonormal matrix
-        exact = rotation_from_angles(*view[:3].double().tolist())
+        exact = rotation_from_angles(*view.double().tolist())
         return exact, place.double().numpy()
 
 
 def rotation(view: Tensor) -> Tensor:
-    """R_cam_obj (3, 3) of (azimuth, elevation, theta, ...); see pose.rotation_from_angles."""
-    (sa, se, st), (ca, ce, ct) = torch.sin(view[:3]), torch.cos(view[:3])
+    """R_cam_obj (3, 3) of (azimuth, elevation, theta); see pose.rotation_from_angles."""
+    (sa, se, st), (ca, ce, ct) = torch.sin(view), torch.cos(view)
     return torch.stack([
         ca * ct + sa * se * st, sa * ct - ca * se * st, -ce * st,
         -ca * st + sa * se * ct, -sa * st - ca * se * ct, -ce * ct,
