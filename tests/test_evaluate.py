@@ -67,7 +67,8 @@ class Double:
         T = sample.T_cam_obj.copy()
         T[:3, :3] = T[:3, :3] @ turn.as_matrix()
         return SimpleNamespace(
-            T_cam_obj=T, score=0.75, score_10=0.5, covariance=np.eye(6), visible_fraction=0.5,
+            T_cam_obj=T, score=0.75, score_10=0.5, subtype=0,
+            covariance=np.eye(6), visible_fraction=0.5,
             milliseconds={"crop": 1.0, "features": 2.0, "solve": 3.0, "total": 6.0},
         )  # fmt: skip
 

@@ -47,7 +47,8 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
                         "default those it gets")  # fmt: skip
     parser.add_argument("--protocol", default="robot", choices=PROTOCOLS,
                         help="robot: image, box and K, 6 degrees of freedom; "
-                        "paper: centre and distance given as well, 3")  # fmt: skip
+                        "paper: centre and distance given as well, 3; "
+                        "paper-subtype: the annotated CAD model too, to pick the mesh")  # fmt: skip
     parser.add_argument("--solver", default=SOLVERS[0], choices=SOLVERS,
                         help="numba: this package's; torch, pytorch3d: the paper's 144 starts and "
                         "300 Adam steps, some seconds an object (docs/reference.md)")  # fmt: skip

@@ -17,7 +17,7 @@ from nemo_model.evaluation.samples import Sample, StreetLabel
 from nemo_model.mesh import Mesh
 from nemo_model.pose import geodesic
 
-PROTOCOLS = ("robot", "paper")
+PROTOCOLS = ("robot", "paper", "paper-subtype")
 
 
 class PoseEstimator(Protocol):
@@ -44,6 +44,7 @@ class Result:
     Degrees, metres and milliseconds (crop, features, solve, total). position_error_m is None where
     the truth has no metres. failure: why there is no estimate, "" where there is one; such an
     object counts as wrong (180 degrees, scores 0). score_10: P(error < 10 degrees).
+    subtype: the CAD model whose mesh was taken, 0 where the model has one for all.
     rotation_nees, position_nees: squared error in units of its covariance, None where there is no
     estimate or no truth.
     """
@@ -61,13 +62,15 @@ class Result:
     score_10: float = 0.0
     rotation_nees: float | None = None
     position_nees: float | None = None
+    subtype: int = 0
 
 
 def evaluate(
     estimator: PoseEstimator, samples: Iterable[Sample], protocol: str
 ) -> Iterator[Result]:
     """Estimate each sample's pose from nothing but image, box and K ("robot", 6 degrees of
-    freedom) or with centre and distance given as well ("paper", 3 degrees of freedom).
+    freedom), with centre and distance given as well ("paper", 3 degrees of freedom), or with the
+    annotated CAD model too ("paper-subtype", as the paper chooses among several meshes).
 
     The first sample is run once more beforehand, so that compiling and loading are not timed.
     Raises NemoError on an unknown protocol and DatasetError, naming the file, on unreadable images.
@@ -84,9 +87,10 @@ def evaluate_one(estimator: PoseEstimator, sample: Sample, protocol: str) -> Res
     """Estimate one sample's pose and compare it with the truth."""
     image = sample.read_image()
     given = None
-    if protocol == "paper":
+    if protocol != "robot":
         distance = sample.depth / (estimator.metres_per_unit if sample.metric else 1.0)
-        given = Given(sample.centre_px, distance)
+        told = sample.subtype if protocol == "paper-subtype" and sample.subtype else None
+        given = Given(sample.centre_px, distance, told)
     try:
         estimate = estimator.estimate(image, sample.K, sample.box, given=given)
     except NemoError as error:
@@ -107,6 +111,7 @@ def evaluate_one(estimator: PoseEstimator, sample: Sample, protocol: str) -> Res
         score_10=float(estimate.score_10),
         rotation_nees=_nees(turn, estimate.covariance[3:, 3:]),
         position_nees=None if offset is None else _nees(offset, estimate.covariance[:3, :3]),
+        subtype=estimate.subtype,
     )
 
 

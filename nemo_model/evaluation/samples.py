@@ -30,6 +30,7 @@ class Sample:
 
     read_image gives (H, W, 3) RGB; box (4,) and K (3, 3) in pixels; T_cam_obj (4, 4) is the truth,
     lengths in `metric` ? metres : CAD units. `index` tells the objects of one image apart.
+    subtype: the annotated CAD model, 0 where there is none.
     """
 
     name: str
@@ -41,6 +42,7 @@ class Sample:
     T_cam_obj: np.ndarray
     metric: bool
     street: StreetLabel | None = None
+    subtype: int = 0
 
     @property
     def azimuth_deg(self) -> float:
@@ -65,7 +67,7 @@ def from_pascal3d(objects: Sequence[Pascal3DObject]) -> list[Sample]:
     return [
         Sample(
             item.name, item.index, item.image_path, item.read_image, item.K, item.box,
-            item.T_cam_obj, metric=False,
+            item.T_cam_obj, metric=False, subtype=item.cad_index,
         )
         for item in objects
     ]  # fmt: skip

@@ -161,6 +161,8 @@ def entry(result: Result) -> dict[str, Any]:
             "height_px": result.street.height_px,
             "position_error_m": result.position_error_m,
         }
+    if result.subtype:
+        line["subtype"] = result.subtype
     if result.failure:
         line["failure"] = result.failure
     return line
