@@ -18,7 +18,7 @@ from nemo_model.datasets.occluded import OccludedPascal3D
 from nemo_model.datasets.pascal3d import SOURCES, Pascal3D
 from nemo_model.datasets.views import VIEWS
 from nemo_model.estimator import BOXES, Estimator
-from nemo_model.evaluation.evaluate import PROTOCOLS, evaluate
+from nemo_model.evaluation.evaluate import ALL_PROTOCOLS, evaluate
 from nemo_model.evaluation.report import markdown
 from nemo_model.evaluation.samples import Sample, from_kitti, from_pascal3d
 from nemo_model.evaluation.summary import summarise
@@ -45,7 +45,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
                         help="visible: of an occluded copy, around what is left")  # fmt: skip
     parser.add_argument("--told", choices=BOXES, help="what boxes the estimator expects; by "
                         "default those it gets")  # fmt: skip
-    parser.add_argument("--protocol", default="robot", choices=PROTOCOLS,
+    parser.add_argument("--protocol", default="robot", choices=ALL_PROTOCOLS,
                         help="robot: image, box and K, 6 degrees of freedom; "
                         "paper: centre and distance given as well, 3; "
                         "paper-subtype: the annotated CAD model too, to pick the mesh")  # fmt: skip
