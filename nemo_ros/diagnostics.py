@@ -13,6 +13,7 @@ from collections import Counter, deque
 from collections.abc import Callable, Iterable, Mapping
 from dataclasses import dataclass, field
 from enum import IntEnum
+from typing import Any
 
 
 class Level(IntEnum):
@@ -50,6 +51,32 @@ class TrackFacts:
     reason: str
     state: str = "tracking"
     published: bool = True
+
+
+def facts_of(track: Any, published: bool) -> TrackFacts:
+    """Of a track of `nemo_model.tracker`."""
+    return TrackFacts(
+        id=track.id,
+        category=track.estimate.category,
+        score=track.estimate.score,
+        visible_fraction=track.estimate.visible_fraction,
+        mode=track.estimate.mode,
+        hits=track.hits,
+        reason=track.reason,
+        state=str(track.state),
+        published=published,
+    )
+
+
+def model_facts(estimators: Mapping[str, Any]) -> dict[str, str]:
+    """Provider in use and hash of every model."""
+    facts = {}
+    for category, estimator in estimators.items():
+        bundle = getattr(estimator, "bundle", None)
+        extractor = getattr(estimator, "extractor", None)
+        facts[f"model {category} sha256"] = str(getattr(bundle, "digest", "unknown"))
+        facts[f"model {category} provider"] = str(getattr(extractor, "provider", "unknown"))
+    return facts
 
 
 def percentile(values: Iterable[float], share: float) -> float:

@@ -10,7 +10,6 @@ from __future__ import annotations
 
 import time
 from collections.abc import Callable, Mapping, Sequence
-from dataclasses import dataclass
 from functools import partial
 from typing import Any
 
@@ -27,34 +26,18 @@ from rclpy.qos_overriding_options import QoSOverridingOptions
 from nemo_model import overlay
 from nemo_model.tracker import StaleFrame, Tracker
 from nemo_ros import conversion, parameters
-from nemo_ros.diagnostics import Health, TrackFacts
+from nemo_ros.diagnostics import Health, facts_of, model_facts, track_status
+from nemo_ros.jobs import Arrived, Job
 from nemo_ros.joiner import Joiner, Pair
 from nemo_ros.messages import RclpyMessages
 from nemo_ros.pipeline import Outcome, Pipeline, load_estimators, warm_up
 from nemo_ros.share import share
+from nemo_ros.stash import Stash, Taken
 from nemo_ros.worker import Worker
 
 Loader = Callable[[str, int, Sequence[str]], Mapping[str, Any]]
 DIAGNOSTICS = "diagnostic_msgs/msg/DiagnosticArray"
 IMAGE_TYPES = {"raw": "sensor_msgs/msg/Image", "compressed": "sensor_msgs/msg/CompressedImage"}
-
-
-@dataclass(frozen=True)
-class Arrived:
-    """An image message and when it came, seconds of time.monotonic."""
-
-    message: Any
-    at: float
-
-
-@dataclass(frozen=True)
-class Job:
-    """Everything the worker needs for one frame."""
-
-    pair: Pair[Arrived, Any]
-    camera_info: Any | None
-    settings: parameters.Settings
-    reset: bool  # the clock jumped back since the last job
 
 
 class PoseNode(LifecycleNode):
@@ -69,6 +52,7 @@ class PoseNode(LifecycleNode):
         self._settings = parameters.settings(parameters.values(self))
         self.add_on_set_parameters_callback(self._on_parameters)
         self._joiner: Joiner[Arrived, Any] = self._new_joiner()
+        self._stash: Stash[Any] = Stash(self._settings.join_buffer)
         self._camera_info: Any | None = None
         self._rectified = True
         self._reset_pending = False
@@ -85,6 +69,9 @@ class PoseNode(LifecycleNode):
                 min_forward=None, min_backward=Duration(nanoseconds=-1), on_clock_change=False
             ),
             post_callback=self._on_clock_jump,
+        )
+        self._reset = self.create_service(
+            self._messages.type("std_srvs/srv/Trigger"), "~/reset", self._on_reset
         )
         self._start: Any | None = None
         if self.get_parameter("autostart").value:
@@ -122,7 +109,7 @@ class PoseNode(LifecycleNode):
             self.get_logger().error(f"cannot load the model: {error}")
             return TransitionCallbackReturn.FAILURE
         self._health.error(None)
-        self._health.facts(_model_facts(estimators))
+        self._health.facts(model_facts(estimators))
         self._pipeline = Pipeline(tracker, self._settings.pipeline)
         self._make_outputs(values["publish_tf"])
         self._worker = Worker(self._work, self._failed)
@@ -162,6 +149,7 @@ class PoseNode(LifecycleNode):
         image = QoSProfile(depth=2, reliability=ReliabilityPolicy.RELIABLE)
         self._poses = self._output("vision_msgs/msg/Detection3DArray", "poses", reliable)
         self._overlay = self._output("sensor_msgs/msg/Image", "overlay", image)
+        self._states = self._output(DIAGNOSTICS, "tracks", reliable)
         self._tf = self._output("tf2_msgs/msg/TFMessage", "/tf", reliable) if publish_tf else None
 
     def _output(self, name: str, topic: str, qos: QoSProfile) -> Any:
@@ -208,6 +196,7 @@ class PoseNode(LifecycleNode):
             self.destroy_subscription(subscription)
         self._subscriptions_made.clear()
         self._joiner.clear()
+        self._stash.clear()
 
     def _release(self) -> None:
         self._forget_inputs()
@@ -225,11 +214,17 @@ class PoseNode(LifecycleNode):
     def _on_image(self, message: Any) -> None:
         self._health.saw("image")
         arrived = Arrived(message, time.monotonic())
-        self._hand_over(self._joiner.add_image(conversion.stamp_ns(message), arrived))
+        if self._settings.answer_on_image:
+            self._hand_over(arrived, None)
+            return
+        self._join(self._joiner.add_image(conversion.stamp_ns(message), arrived))
 
     def _on_boxes(self, message: Any) -> None:
         self._health.saw("boxes")
-        self._hand_over(self._joiner.add_boxes(conversion.stamp_ns(message), message))
+        if self._settings.answer_on_image:
+            self._stash.put(conversion.stamp_ns(message), message)
+            return
+        self._join(self._joiner.add_boxes(conversion.stamp_ns(message), message))
 
     def _on_camera_info(self, message: Any) -> None:
         self._health.saw("camera_info")
@@ -250,20 +245,36 @@ class PoseNode(LifecycleNode):
             f"(policy {event.last_policy_kind}); nothing is received from it",
         )
 
-    def _hand_over(self, pair: Pair[Arrived, Any] | None) -> None:
-        if pair is None or self._worker is None:
+    def _join(self, pair: Pair[Arrived, Any] | None) -> None:
+        if pair is not None:
+            self._hand_over(pair.image, pair.boxes)
+
+    def _hand_over(self, image: Arrived, boxes: Any | None) -> None:
+        if self._worker is None:
             return
-        job = Job(pair, self._camera_info, self._settings, self._reset_pending)
+        job = Job(image, boxes, self._camera_info, self._settings, self._reset_pending)
         self._reset_pending = False
         if not self._worker.put(job):
             self._health.count("frames dropped (worker busy)")
 
     def _on_clock_jump(self, jump: Any) -> None:
         self.get_logger().warning("the clock jumped back: tracks are cleared")
+        self._forget()
+        self._health.count("clock jumps")
+
+    def _on_reset(self, request: Any, response: Any) -> Any:
+        """~/reset (std_srvs/Trigger): forget every object; the next frame starts anew."""
+        self._forget()
+        self._health.count("resets")
+        done = self._pipeline is not None
+        text = "every object is forgotten" if done else f"{self.state}: nothing to forget"
+        return conversion.answered(response, done, text)
+
+    def _forget(self) -> None:
         self._joiner.clear()
+        self._stash.clear()
         self._reset_pending = True
         self._health.clear_tracks()
-        self._health.count("clock jumps")
 
     def _on_parameters(self, changes: list[Parameter]) -> Any:
         result, settings = parameters.judge(self, changes)
@@ -273,6 +284,7 @@ class PoseNode(LifecycleNode):
             self._settings = settings
             self._joiner.capacity = settings.join_buffer
             self._joiner.tolerance_ns = settings.join_tolerance_ns
+            self._stash.capacity = settings.join_buffer
         return result
 
     def _new_joiner(self) -> Joiner[Arrived, Any]:
@@ -288,13 +300,17 @@ class PoseNode(LifecycleNode):
         if job.reset:
             pipeline.reset()
         pipeline.config, pipeline.tracker.config = job.settings.pipeline, job.settings.tracker
-        image = job.pair.image.message
+        image = job.image.message
         try:
             if job.camera_info is None:
                 self._problem("frame", "left out: no camera_info that can be used has arrived")
                 return
             pipeline.calibrate(job.camera_info, self._rectified)
-            outcome = pipeline.step(image, job.pair.boxes)
+            boxes: Taken[Any] = Taken(job.boxes, ())
+            if job.boxes is None:
+                stamp = conversion.stamp_ns(image)
+                boxes = self._stash.take(stamp, job.settings.join_tolerance_ns)
+            outcome = pipeline.step(image, boxes.own, boxes.late)
         except StaleFrame as error:
             self._problem("order", str(error))
             return
@@ -307,13 +323,22 @@ class PoseNode(LifecycleNode):
         if outcome.result.reset:
             self._health.count("tracks cleared (stamps jumped back)")
         now = time.monotonic()
+        result = outcome.result
         self._health.frame(
-            1e3 * (now - job.pair.image.at), 1e3 * (now - begin), _track_facts(outcome)
-        )
+            1e3 * (now - job.image.at), 1e3 * (now - begin),
+            [*(facts_of(t, True) for t in result.tracks),
+             *(facts_of(t, False) for t in result.unseen)],
+        )  # fmt: skip
 
     def _publish(self, image: Any, outcome: Outcome, settings: parameters.Settings) -> None:
         tracks, header = outcome.result.tracks, image.header
         self._poses.publish(conversion.poses_message(self._messages, header, tracks))
+        states = [
+            track_status(facts_of(track, shown))
+            for group, shown in ((tracks, True), (outcome.result.unseen, False))
+            for track in group
+        ]
+        self._states.publish(conversion.states_message(self._messages, header, states))
         if self._tf is not None and tracks:
             prefix = self.get_namespace().strip("/") or "nemo"
             self._tf.publish(conversion.transforms_message(self._messages, header, tracks, prefix))
@@ -332,39 +357,15 @@ class PoseNode(LifecycleNode):
 
     def _report(self) -> None:
         self._health.gauge("images without boxes", self._joiner.dropped.images)
-        self._health.gauge("boxes without an image", self._joiner.dropped.boxes)
+        self._health.gauge(
+            "boxes without an image", self._joiner.dropped.boxes + self._stash.dropped
+        )
         stamp = self.get_clock().now().nanoseconds
         name = self.get_fully_qualified_name().strip("/")
         statuses = self._health.report(self.state)
         self._diagnostics.publish(
             conversion.diagnostics_message(self._messages, stamp, name, "nemo_ros", statuses)
         )
-
-
-def _model_facts(estimators: Mapping[str, Any]) -> dict[str, str]:
-    """Provider in use and hash of every model, for /diagnostics."""
-    facts = {}
-    for category, estimator in estimators.items():
-        bundle = getattr(estimator, "bundle", None)
-        extractor = getattr(estimator, "extractor", None)
-        facts[f"model {category} sha256"] = str(getattr(bundle, "digest", "unknown"))
-        facts[f"model {category} provider"] = str(getattr(extractor, "provider", "unknown"))
-    return facts
-
-
-def _track_facts(outcome: Outcome) -> list[TrackFacts]:
-    return [
-        TrackFacts(
-            id=track.id,
-            category=track.estimate.category,
-            score=track.estimate.score,
-            visible_fraction=track.estimate.visible_fraction,
-            mode=track.estimate.mode,
-            hits=track.hits,
-            reason=track.reason,
-        )
-        for track in outcome.result.tracks
-    ]
 
 
 def main(args: Sequence[str] | None = None) -> int:

@@ -109,6 +109,7 @@ SPECS: Mapping[str, Spec] = {
     "use_detection_ids": Spec(True, "take the detector's box ids as track ids"),
     "join_tolerance_ms": Spec(0.0, "largest difference of image and box stamps, ms", 0, 1000),
     "join_buffer": Spec(10, "images and boxes that wait for their partner", 1, 200),
+    "answer_on_image": Spec(False, "answer images at once; boxes that come later are caught up"),
     "min_score": Spec(0.0, "poses scored lower are not published", 0, 1),
     "publish_overlay": Spec(True, "draw the overlay image while somebody listens"),
     "publish_tf": Spec(False, "publish poses as transforms on /tf as well", fixed=True),
@@ -126,6 +127,7 @@ class Settings:
     tracker: TrackerConfig
     join_tolerance_ns: int
     join_buffer: int
+    answer_on_image: bool
     publish_overlay: bool
     diagnostics_period_s: float
 
@@ -157,6 +159,7 @@ def settings(current: Mapping[str, Any]) -> Settings:
         tracker=TrackerConfig(**tracker),
         join_tolerance_ns=round(current["join_tolerance_ms"] * 1e6),
         join_buffer=current["join_buffer"],
+        answer_on_image=current["answer_on_image"],
         publish_overlay=current["publish_overlay"],
         diagnostics_period_s=current["diagnostics_period_s"],
     )

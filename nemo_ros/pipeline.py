@@ -7,7 +7,7 @@ Nothing here knows DDS, threads or time: the same messages give the same result,
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Any
 
@@ -18,7 +18,7 @@ from nemo_model.boxes import Detection
 from nemo_model.camera import Camera
 from nemo_model.errors import NemoError
 from nemo_model.estimator import Estimator
-from nemo_model.tracker import Frame, StepResult, Tracker
+from nemo_model.tracker import Frame, LateBoxes, StepResult, Tracker
 from nemo_ros import conversion
 from nemo_ros.rectify import Distortion, Rectifier
 
@@ -138,8 +138,11 @@ class Pipeline:
             self._camera, self._calibration = camera, key
         return camera
 
-    def step(self, image: Any, boxes: Any) -> Outcome:
+    def step(self, image: Any, boxes: Any | None, late: Sequence[tuple[int, Any]] = ()) -> Outcome:
         """One frame: an Image or CompressedImage and the Detection2DArray that belongs to it.
+
+        boxes: None when they have not come (yet). late: (stamp in ns, Detection2DArray) of earlier
+        images that went through without them.
 
         Raises:
             NemoError: no calibration yet, or an image that cannot be decoded.
@@ -149,22 +152,38 @@ class Pipeline:
         if self._camera is None:
             raise NemoError("camera_info: none that can be used has arrived, the frame is left out")
         pixels = conversion.image_from(image)
+        if self._rectifier is not None:
+            pixels = self._rectifier.image(pixels)
+        frame = Frame(
+            pixels,
+            self._camera,
+            conversion.stamp_ns(image),
+            () if boxes is None else self._found(boxes),
+            tuple(LateBoxes(stamp, self._found(one)) for stamp, one in late),
+        )
+        return Outcome(frame, _above(self.tracker.step(frame), self.config.min_score))
+
+    def _found(self, boxes: Any) -> tuple[Detection, ...]:
         found = conversion.detections_from(
             boxes, self.config.class_map, self.config.use_detection_ids
         )
-        if self._rectifier is not None:
-            pixels = self._rectifier.image(pixels)
-            found = tuple(_rectified(one, self._rectifier) for one in found)
-        frame = Frame(pixels, self._camera, conversion.stamp_ns(image), found)
-        result = self.tracker.step(frame)
-        if self.config.min_score > 0.0:
-            kept = tuple(t for t in result.tracks if t.estimate.score >= self.config.min_score)
-            result = StepResult(kept, result.rejected, result.reset)
-        return Outcome(frame, result)
+        if self._rectifier is None:
+            return found
+        return tuple(_rectified(one, self._rectifier) for one in found)
 
     def reset(self) -> None:
         """Forget the tracks, not the calibration."""
         self.tracker.reset()
+
+
+def _above(result: StepResult, min_score: float) -> StepResult:
+    """Objects scored below min_score are known, but not published."""
+    low = [t for t in result.tracks if t.estimate.score < min_score]
+    if not low:
+        return result
+    hidden = [replace(t, reason=f"{t.reason}; score below {min_score:g}: left out") for t in low]
+    kept = tuple(t for t in result.tracks if t.estimate.score >= min_score)
+    return replace(result, tracks=kept, unseen=(*hidden, *result.unseen))
 
 
 def _rectifier(camera: Camera, distortion: Distortion | None) -> Rectifier | None:

@@ -32,6 +32,7 @@ from nemo_ros.joiner import Joiner
 from nemo_ros.pipeline import Outcome, Pipeline, PipelineConfig
 from nemo_ros.quaternion import quaternion_from_rotation
 from nemo_ros.scoring import Answer
+from nemo_ros.stash import Stash
 
 IMAGES = (IMAGE, COMPRESSED_IMAGE)
 
@@ -55,6 +56,7 @@ class ReplayConfig:
     join_tolerance_ns: int = 0
     join_buffer: int = 10
     limit: int = 0  # frames; 0: all
+    answer_on_image: bool = False  # answer images at once; boxes that come later are caught up
 
 
 @dataclass(frozen=True)
@@ -167,6 +169,7 @@ def replay(
     pipeline = Pipeline(tracker, config.pipeline)
     rectified = config.pipeline.rectified(topics.image)
     joiner: Joiner[Any, Any] = Joiner(config.join_buffer, config.join_tolerance_ns)
+    stash: Stash[Any] = Stash(config.join_buffer)
     # at one time of recording: calibration, boxes, image
     ranks = {topics.camera_info: 0, topics.detections: 1, topics.image: 2}
     for raw in bag.messages(ranks):
@@ -182,6 +185,20 @@ def replay(
                 tally.problems.append(Problem(stamp, "camera_info", str(error)))
             continue
         stamp = conversion.stamp_ns(message)
+        if config.answer_on_image:
+            if raw.topic == topics.detections:
+                stash.put(stamp, message)
+                tally.boxes_without_image = stash.dropped
+                continue
+            boxes = stash.take(stamp, config.join_tolerance_ns)
+            now = time.perf_counter()
+            record = _frame(pipeline, message, boxes.own, (begin, now), tally, boxes.late)
+            tally.images_without_boxes += boxes.own is None
+            if record is not None:
+                yield record
+            if config.limit and tally.frames >= config.limit:
+                return
+            continue
         add = joiner.add_image if raw.topic == topics.image else joiner.add_boxes
         pair = add(stamp, message)
         tally.images_without_boxes = joiner.dropped.images
@@ -197,11 +214,12 @@ def replay(
 
 
 def _frame(
-    pipeline: Pipeline, image: Any, boxes: Any, times: tuple[float, float], tally: Tally
-) -> FrameRecord | None:
+    pipeline: Pipeline, image: Any, boxes: Any | None, times: tuple[float, float], tally: Tally,
+    late: Sequence[tuple[int, Any]] = (),
+) -> FrameRecord | None:  # fmt: skip
     stamp = conversion.stamp_ns(image)
     try:
-        outcome = pipeline.step(image, boxes)
+        outcome = pipeline.step(image, boxes, late)
     except StaleFrame as error:
         tally.problems.append(Problem(stamp, "order", str(error)))
         return None

@@ -27,6 +27,7 @@ _TAKEN = {
     "min_score",
     "join_tolerance_ms",
     "join_buffer",
+    "answer_on_image",
 }
 _LIVE_ONLY = {
     "image_transport",
@@ -98,6 +99,7 @@ def read_parameters(path: Path | None) -> Parameters:
             TrackerConfig(**tracker),
             round(float(values.get("join_tolerance_ms", 0.0)) * 1e6),
             int(values.get("join_buffer", 10)),
+            answer_on_image=bool(values.get("answer_on_image", False)),
         )
         return Parameters(
             replay,

@@ -72,12 +72,12 @@ class ImageEstimator(FakeEstimator):
         class card:
             name = "double"
 
-    def estimate(self, image, K, box, *, prior=None):
-        x1, y1, x2, y2 = (round(v) for v in box)
-        part = image[max(y1, 0) : y2, max(x1, 0) : x2]
+    def solve(self, seen, *, prior=None, trust_box=True):
+        x1, y1, x2, y2 = (round(v) for v in seen.box)
+        part = seen.image[max(y1, 0) : y2, max(x1, 0) : x2]
         mean = float(part.mean()) / 255 if part.size else 0.0
         self.answer = lambda mode, number: (10.0 + mean, 0.2 + 0.6 * mean)
-        made = super().estimate(image, K, box, prior=prior)
+        made = super().solve(seen, prior=prior, trust_box=trust_box)
         if prior is None:
             angle = 0.3 * mean
             turn = np.array(

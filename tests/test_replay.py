@@ -21,6 +21,7 @@ from nemo_ros import conversion
 from nemo_ros.bags import Bag, BagError, BagWriter
 from nemo_ros.bagtypes import CAMERA_INFO, DETECTIONS_2D, DETECTIONS_3D, IMAGE
 from nemo_ros.commands import replay
+from nemo_ros.conversion import writing
 
 
 @pytest.fixture
@@ -267,7 +268,8 @@ def test_bad_frames_are_reported_and_survived(tmp_path, double):
         fill(writer, 6)
     run(tmp_path / "bag", "--json", tmp_path / "out.json", "--report", tmp_path / "out.html")
     content = result(tmp_path / "out.json")
-    assert [len(frame["objects"]) for frame in content["frames"]] == [1, 1, 0, 1]
+    # the frame whose box is no car's is bridged by the image
+    assert [len(frame["objects"]) for frame in content["frames"]] == [1, 1, 1, 1]
     assert content["frames"][1]["rejected"][0]["box"][0] is None  # NaN is no JSON
     texts = " | ".join(f"{p['kind']}: {p['text']}" for p in content["problems"])
     for words in (
@@ -280,6 +282,28 @@ def test_bad_frames_are_reported_and_survived(tmp_path, double):
     ):
         assert words in texts
     assert "none that can be used" in (tmp_path / "out.html").read_text()
+
+
+def test_images_answered_at_once_catch_up_with_late_boxes_to_the_same_bytes(tmp_path, double):
+    with BagWriter(tmp_path / "bag") as writer:
+        for index in range(8):
+            fill(writer, index, boxes=())
+            if index >= 2:
+                stamp = 1_000_000_000 + (index - 2) * 100_000_000
+                header = conversion.header(writer.messages, stamp, "camera")
+                found = [Detection(box_at(index - 2), "car")]
+                message = conversion.boxes_message(writer.messages, header, found)
+                writer.write("/detections", DETECTIONS_2D, stamp + 250_000_000, message)
+    params = tmp_path / "params.yaml"
+    params.write_text("/**:\n  ros__parameters:\n    answer_on_image: true\n")
+    for name in ("a.json", "b.json"):
+        run(tmp_path / "bag", "--json", tmp_path / name, "--params", params)
+    assert (tmp_path / "a.json").read_bytes() == (tmp_path / "b.json").read_bytes()
+    frames = result(tmp_path / "a.json")["frames"]
+    assert len(frames) == 8, "every image is answered"
+    assert [len(frame["objects"]) for frame in frames] == [0, 0, 0, *[1] * 5]
+    assert {frame["objects"][0]["id"] for frame in frames[3:]} == {"car-1"}
+    assert frames[3]["objects"][0]["state"] in ("tentative", "tracking")
 
 
 def test_late_boxes_meet_their_image(tmp_path, double):
@@ -318,8 +342,8 @@ def test_ground_truth_without_a_pose_is_refused(tmp_path, double):
         header = conversion.header(writer.messages, 1_000_000_000, "camera")
         empty = writer.messages.make(
             "vision_msgs/msg/BoundingBox3D",
-            center=conversion._pose(writer.messages, np.eye(4)),
-            size=conversion._vector(writer.messages, np.zeros(3)),
+            center=writing._pose(writer.messages, np.eye(4)),
+            size=writing._vector(writer.messages, np.zeros(3)),
         )
         one = writer.messages.make(
             "vision_msgs/msg/Detection3D", header=header, results=[], bbox=empty, id="a"

@@ -76,7 +76,7 @@ class FakeEstimator:
         self.calls.append(Call(seen.image, seen.box, prior, trust_box))
         mode = "cold" if prior is None else "warm"
         energy, score = self.answer(mode, len(self.calls))
-        T = pose_at(seen.K, seen.box) if prior is None else prior
+        T = pose_at(seen.K, seen.box) if prior is None else prior.copy()
         camera = Camera(seen.K, seen.image.shape[1], seen.image.shape[0])
         crop = crop_camera(camera, seen.box, 192, 128)
         return FakeEstimate(T, energy, score, mode, crop)

@@ -40,8 +40,15 @@ class StandIn:
     priors: list[Any] = field(default_factory=list)
 
     def estimate(self, image: Any, K: Any, box: Any, *, prior: Any = None) -> Estimate:
+        return self.solve((image, K, box), prior=prior)
+
+    def observe_many(self, image: Any, K: Any, boxes: Any) -> list[Any]:
+        return [(image, K, box) for box in boxes]
+
+    def solve(self, seen: Any, *, prior: Any = None, trust_box: bool = True) -> Estimate:
         time.sleep(self.delay_s)
         self.priors.append(prior)
+        image, K, box = seen
         T = np.eye(4)
         T[2, 3] = 5.0
         crop = crop_camera(Camera(K, image.shape[1], image.shape[0]), box, 192, 128)
@@ -116,7 +123,7 @@ SUCCESS = TransitionCallbackReturn.SUCCESS
 
 def test_autostart_and_every_transition(ros_environment: dict[str, str]) -> None:
     stand_in = StandIn()
-    with made(stand_in, autostart=True) as node:
+    with made(stand_in, autostart=True, tracker__cold_every=0) as node:
         until(lambda: node.state == "active")
         warm_up = len(stand_in.priors)
         feed(node, 1_000_000_000)
@@ -167,7 +174,7 @@ def test_waits_for_a_manager_without_autostart(ros_environment: dict[str, str]) 
 
 def test_slow_model_drops_frames_and_never_lags(ros_environment: dict[str, str]) -> None:
     stand_in = StandIn(delay_s=0.2)
-    with made(stand_in, autostart=True) as node:
+    with made(stand_in, autostart=True, tracker__cold_every=0) as node:
         until(lambda: node.state == "active")
         for index in range(1, 21):
             feed(node, index * 10_000_000)
@@ -214,12 +221,72 @@ def test_change_applies_to_the_next_frame(ros_environment: dict[str, str]) -> No
         node.set_parameters([Parameter("min_score", value=0.95)])
         feed(node, 1_100_000_000)
         until(lambda: node._health.counts()["frames answered"] == 2)
+        left_out = status(node, "track car-1")
+        assert left_out.values["pose published"] == "no"
+        assert "below 0.95" in left_out.message
+
+
+def test_the_reset_service_forgets_every_object(ros_environment: dict[str, str]) -> None:
+    stand_in = StandIn()
+    with made(stand_in, autostart=True) as node:
+        trigger = RclpyMessages().type("std_srvs/srv/Trigger")
+        until(lambda: node.state == "active")
+        feed(node, 1_000_000_000)
+        until(lambda: node._health.counts().get("frames answered") == 1)
+        user = rclpy.create_node("user", context=node.context, namespace="nemo")
+        client = user.create_client(trigger, "/nemo/pose_node/reset")
+        assert client.wait_for_service(timeout_sec=10.0)
+        future = client.call_async(trigger.Request())
+        executor = SingleThreadedExecutor(context=node.context)
+        rclpy.spin_until_future_complete(user, future, executor, timeout_sec=10.0)
+        assert future.result().success
+        assert "forgotten" in future.result().message
         assert "track car-1" not in {s.name for s in node._health.report("active")}
+        feed(node, 1_100_000_000)
+        until(lambda: node._health.counts()["frames answered"] == 2)
+        assert stand_in.priors[-1] is None, "found anew"
+        assert node._health.counts()["resets"] == 1
+        user.destroy_node()
+
+
+def test_states_are_published_with_the_frame(ros_environment: dict[str, str]) -> None:
+    with made(StandIn(), autostart=True) as node:
+        until(lambda: node.state == "active")
+        sent: list[Any] = []
+        node._states.publish = sent.append
+        feed(node, 1_000_000_000)
+        until(lambda: node._health.counts().get("frames answered") == 1)
+        (message,) = sent
+        assert conversion.stamp_ns(message) == 1_000_000_000
+        (one,) = message.status
+        assert one.name == "track car-1"
+        values = {pair.key: pair.value for pair in one.values}
+        assert (values["state"], values["score"]) == ("tentative", "0.900")
+
+
+def test_images_are_answered_at_once_and_late_boxes_caught_up(
+    ros_environment: dict[str, str],
+) -> None:
+    messages = RclpyMessages()
+    with made(StandIn(), autostart=True, answer_on_image=True) as node:
+        until(lambda: node.state == "active")
+        sent: list[Any] = []
+        node._poses.publish = sent.append
+        for i in range(4):
+            header = conversion.header(messages, 10**9 + i * 10**8, "camera")
+            node._on_camera_info(conversion.camera_message(messages, header, camera()))
+            if i == 2:  # the boxes of the first image
+                first = conversion.header(messages, 10**9, "camera")
+                node._on_boxes(conversion.boxes_message(messages, first, [car()]))
+            node._on_image(conversion.image_message(messages, header, picture()))
+            until(lambda i=i: len(sent) == i + 1)
+        assert [len(message.detections) for message in sent] == [0, 0, 1, 1]
+        assert conversion.stamp_ns(sent[2]) == 10**9 + 2 * 10**8
 
 
 def test_clock_that_jumps_back_clears_the_tracks(ros_environment: dict[str, str]) -> None:
     stand_in = StandIn()
-    with made(stand_in, autostart=True, use_sim_time=True) as node:
+    with made(stand_in, autostart=True, use_sim_time=True, tracker__cold_every=0) as node:
         until(lambda: node.state == "active")
         clock = RclpyMessages().type("rosgraph_msgs/msg/Clock")
         time_of = RclpyMessages().type("builtin_interfaces/msg/Time")
