@@ -29,7 +29,7 @@ from nemo_model.tracking.config import TrackerConfig
 from nemo_model.tracking.late import absorb
 from nemo_model.tracking.looking import doubted, refine, search, solve
 from nemo_model.tracking.memory import Memory, Picture, Task
-from nemo_model.tracking.motion import clipped, hold_depth, swung
+from nemo_model.tracking.motion import clipped, held, swung
 from nemo_model.tracking.outcome import (
     check_image,
     doubles,
@@ -66,8 +66,6 @@ __all__ = [
 
 CHANGES = ("found anew", "found on", "turned round", "another orientation led")
 """How a pose was found that does not go on from the last one."""
-DEPTH_GAIN = 0.3
-"""How far the distance of an object without a box follows what its image says."""
 
 
 class Tracker:
@@ -106,7 +104,7 @@ class Tracker:
         for late in waiting:
             done = absorb(self, late, purse)
             rejected += done.rejected
-            self._late += [late] if done.postponed else []
+            self._late += [] if done.rest is None else [done.rest]
         good, bad = self.accept(frame.detections, frame.camera)
         rejected += bad
         names = self.join(good, frame.stamp_ns, frame.camera)
@@ -329,9 +327,7 @@ class Tracker:
         unboxed_s = 0.0
         if not boxed and standing is not None:
             unboxed_s = (frame.stamp_ns - standing.box_ns) * 1e-9
-            estimate = replace(
-                estimate, T_cam_obj=hold_depth(estimate.T_cam_obj, prior, DEPTH_GAIN)
-            )
+            estimate = replace(estimate, T_cam_obj=held(estimate.T_cam_obj, prior))
         estimate = doubted(estimate, memory, unboxed_s)
         look = Look(frame.stamp_ns, boxed, estimate.score, how)
         standing = standing or begin(look)
@@ -343,7 +339,9 @@ class Tracker:
                 T[:3, :3] = memory.steadier.steady(T[:3, :3], swung(ahead, T[:3, 3]))
                 estimate = replace(estimate, T_cam_obj=T)
             box = task.box if boxed else memory.box_at(estimate.T_cam_obj, frame.camera)
-            memory.place(estimate, box, frame.camera, frame.stamp_ns, fresh)
+            memory.place(estimate, box, frame.camera, frame.stamp_ns)
+            if boxed:
+                memory.trust(estimate.T_cam_obj, frame.camera, frame.stamp_ns, fresh)
             memory.reference += 0.2 * (estimate.energy - memory.reference)
         return look
 

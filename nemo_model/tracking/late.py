@@ -34,10 +34,10 @@ AGREES_DEG, AGREES_IOU = 12.0, 0.6
 
 @dataclass(frozen=True)
 class Absorbed:
-    """postponed: the budget did not suffice, the boxes are to be brought again."""
+    """rest: the boxes that the budget did not suffice for, to be brought again."""
 
     rejected: tuple[Rejected, ...] = ()
-    postponed: bool = False
+    rest: LateBoxes | None = None
 
 
 def absorb(tracker: Tracker, late: LateBoxes, purse: Purse) -> Absorbed:
@@ -52,12 +52,12 @@ def absorb(tracker: Tracker, late: LateBoxes, purse: Purse) -> Absorbed:
     config = tracker.config
     names = _join(tracker, good, picture)
     since = [p for p in tracker.pictures if p.stamp_ns > picture.stamp_ns]
-    for detection, name in zip(good, names, strict=True):
+    for number, (detection, name) in enumerate(zip(good, names, strict=True)):
         memory = tracker.memories.get(name) if name is not None else None
         first = memory is None or memory.past(picture.stamp_ns) is None
         solving = config.cost_cold_ms if first else config.cost_warm_ms
         if not purse.pay(config.cost_observe_ms + solving):
-            return Absorbed(tuple(rejected), postponed=True)
+            return Absorbed(tuple(rejected), LateBoxes(late.stamp_ns, tuple(good[number:])))
         try:
             _take(tracker, detection, memory, good, picture, since, purse)
         except ValueError as error:
@@ -102,9 +102,11 @@ def _take(
         assert memory.standing is not None
         memory.standing = judge(memory.standing, look, tracker.config)
         box = memory.smoothed(detection.box, past.box, camera)
+        memory.trust(estimate.T_cam_obj, camera, stamp, fresh=False)
         _correct(memory, past, estimate.T_cam_obj, box)
         return
-    memory.place(estimate, detection.box, camera, stamp, fresh=past is None or memory.lost)
+    memory.place(estimate, detection.box, camera, stamp)
+    memory.trust(estimate.T_cam_obj, camera, stamp, fresh=past is None or memory.lost)
     memory.reference = memory.reference or estimate.energy
     memory.standing = judge(memory.standing or begin(look), look, tracker.config)
     memory.remember(True, stamp, estimate.T_cam_obj, detection.box, camera)

@@ -80,6 +80,15 @@ class Picture:
 
 
 @dataclass(frozen=True)
+class Trusted:
+    """A pose (4, 4) that a box of the detector confirmed."""
+
+    T: Floats
+    camera: Camera
+    stamp_ns: int
+
+
+@dataclass(frozen=True)
 class Past:
     """Where the object was in an earlier frame; supported: the image said so."""
 
@@ -103,6 +112,7 @@ class Memory:
     symmetry: Symmetry = NONE
     standing: Standing | None = None
     estimate: Estimate | None = None
+    trusted: Trusted | None = None
     motion: Motion = field(default_factory=still)
     reference: float = 0.0  # usual energy
     turned: float = 1.0  # mean lead over the pose turned round by 180 degrees, as a share
@@ -160,16 +170,22 @@ class Memory:
         x1, y1, x2, y2 = (ahead[k] + gain * (box[k] - ahead[k]) for k in range(4))
         return (x1, y1, x2, y2)
 
-    def place(
-        self, estimate: Estimate, box: Box, camera: Camera, stamp_ns: int, fresh: bool
-    ) -> None:
-        """Take a pose found in a frame; fresh: it does not continue the motion so far."""
-        dt = (stamp_ns - self.stamp_ns) * 1e-9
-        if self.estimate is None or fresh:
-            self.motion, self.steadier = still(), Steadier()
-        elif camera is self.camera or np.array_equal(camera.K, self.camera.K):
-            self.motion = learn(self.motion, self.estimate.T_cam_obj, estimate.T_cam_obj, dt)
+    def place(self, estimate: Estimate, box: Box, camera: Camera, stamp_ns: int) -> None:
+        """Take a pose found in a frame."""
         self.estimate, self.box, self.camera, self.stamp_ns = estimate, box, camera, stamp_ns
+
+    def trust(self, T: Floats, camera: Camera, stamp_ns: int, fresh: bool) -> None:
+        """Learn the motion from a pose that a box of the detector confirms.
+
+        Poses found without one teach nothing: they go where the motion leads them. fresh: the pose
+        does not continue the motion so far.
+        """
+        last = self.trusted
+        if last is None or fresh:
+            self.motion, self.steadier = still(), Steadier()
+        elif np.array_equal(camera.K, last.camera.K):
+            self.motion = learn(self.motion, last.T, T, (stamp_ns - last.stamp_ns) * 1e-9)
+        self.trusted = Trusted(T, camera, stamp_ns)
 
     def follow(self, T: Floats, box: Box) -> None:
         """Take a better place for the present pose: its motion goes on."""

@@ -24,6 +24,8 @@ BIASED = 0.35
 """A mean innovation of more than this share of the mean square is a lag, not scatter."""
 STEADY = 0.5
 """Weight of the newest rotation against the predicted one."""
+LOOSE_DEPTH, LOOSE_TURN = 0.3, 0.5
+"""Weight of what is found without a box against what is predicted."""
 GAIN = 0.35
 """Weight of the newest frame in the mean velocity."""
 
@@ -138,13 +140,18 @@ def swung(T: Floats, onto: Floats) -> Floats:
     return np.asarray(Rotation.from_rotvec(axis / sine * angle).as_matrix() @ T[:3, :3])
 
 
-def hold_depth(T: Floats, ahead: Floats, gain: float) -> Floats:
-    """A pose (4, 4) whose distance goes only a share of the way from the predicted pose to it.
+def held(T: Floats, ahead: Floats) -> Floats:
+    """A pose (4, 4) found without a box, held towards the predicted one.
 
-    The object stays on its viewing ray. Without a box the distance is what an image tells least.
+    The distance, which such an image tells least, goes LOOSE_DEPTH of the way, along the viewing
+    ray; the rotation LOOSE_TURN of it.
     """
     result = T.copy()
-    result[:3, 3] *= math.exp((gain - 1.0) * math.log(T[2, 3] / ahead[2, 3]))
+    result[:3, 3] *= math.exp((LOOSE_DEPTH - 1.0) * math.log(T[2, 3] / ahead[2, 3]))
+    start = swung(ahead, T[:3, 3])
+    e = Rotation.from_matrix(T[:3, :3] @ start.T).as_rotvec()
+    if float(np.linalg.norm(e)) <= FAR_TURN:
+        result[:3, :3] = Rotation.from_rotvec(LOOSE_TURN * e).as_matrix() @ start
     return result
 
 
