@@ -7,11 +7,13 @@ import argparse
 from pathlib import Path
 
 import cv2
+import numpy as np
 
 from nemo_model.datasets.cad import load_cads
 from nemo_model.datasets.common import DatasetError
 from nemo_model.meshes.make import KINDS, SHARE, make_meshes
 from nemo_model.meshes.preview import contact_sheet
+from nemo_model.meshes.quality import silhouette_overlap
 
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
@@ -47,9 +49,20 @@ def run(args: argparse.Namespace) -> int:
     sheet = args.out.with_suffix(".png")
     if not cv2.imwrite(str(sheet), contact_sheet(meshes)):
         raise DatasetError(f"{sheet}: cannot be written")
+    overlaps = {
+        number: silhouette_overlap(meshes.of(number).mesh, cad) for number, cad in cads.items()
+    }
     for each in meshes.meshes:
         size = " x ".join(f"{length:.3f}" for length in each.mesh.extent)
         name = f"sub-type {each.subtype}" if each.subtype else f"all {len(cads)} CAD models"
-        print(f"{name}: {len(each.mesh.vertices)} vertices, {len(each.mesh.faces)} faces, {size}")
-    print(f"{args.out}, {sheet}")
+        mean = np.mean([overlaps[each.subtype]] if each.subtype else list(overlaps.values()))
+        print(
+            f"{name}: {len(each.mesh.vertices)} vertices, {len(each.mesh.faces)} faces, {size}, "
+            f"silhouettes overlap {mean:.2f}"
+        )
+    found = list(overlaps.values())
+    print(
+        f"{args.category} {args.kind}: silhouettes overlap {np.mean(found):.2f} on average, "
+        f"{min(found):.2f} to {max(found):.2f}; {args.out}, {sheet}"
+    )
     return 0
