@@ -13,7 +13,7 @@ from pathlib import Path
 
 import numpy as np
 
-from nemo_model.boxes import Detection
+from nemo_model.boxes import Detection, reason_against
 from nemo_model.camera import Camera
 from nemo_model.errors import NemoError
 from nemo_model.pose import rotation_from_angles
@@ -169,10 +169,22 @@ def frame_times(
     return times
 
 
-def detections(table: Table, image: Path, index: int, category: str) -> Iterator[Detection]:
-    """Boxes of a frame: x1, y1, x2, y2 and, if there, category, score and id."""
+def detections(
+    table: Table, image: Path, index: int, category: str, camera: Camera
+) -> Iterator[Detection]:
+    """Boxes of a frame: x1, y1, x2, y2 and, if there, category, score and id.
+
+    Raises:
+        NemoError: naming file, line and what is wrong with a box: empty, or outside the image.
+    """
     for row in table.rows(image, index):
         x1, y1, x2, y2 = (number(table.path, row, name) for name in ("x1", "y1", "x2", "y2"))
+        reason = reason_against(Detection((x1, y1, x2, y2), category), camera, 1.0)
+        if reason is not None:
+            raise NemoError(
+                f"{table.path}, line {row['_line']}: {reason}; give x1 < x2 and y1 < y2 in pixels "
+                "of this image, or leave the row out"
+            )
         score = number(table.path, row, "score") if row.get("score") else 1.0
         yield Detection(
             (x1, y1, x2, y2), row.get("category") or category, score, row.get("id") or ""

@@ -17,10 +17,11 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from nemo_model.pose import geodesic
+from nemo_model.symmetry import NONE, Symmetry
 from nemo_ros.conversion import ObjectPose
 
 Truth = Mapping[int, Sequence[ObjectPose]]
+Symmetries = Mapping[str, Symmetry]
 
 GATE = 1.0  # an estimate's centre must lie within the object's own angular radius
 ID_GATE = 3.0  # when both bear the same id
@@ -102,8 +103,10 @@ class Scores:
         }
 
 
-def score(answers: Iterable[Answer], truth: Truth) -> Scores:
+def score(answers: Iterable[Answer], truth: Truth, symmetries: Symmetries | None = None) -> Scores:
     """Compare answers with ground truth by stamp.
+
+    symmetries: by category; a category without one has none.
 
     Ground-truth frames without an answer count as missed. Answers of frames that the ground truth
     does not have are left out.
@@ -115,7 +118,7 @@ def score(answers: Iterable[Answer], truth: Truth) -> Scores:
         answer = by_stamp.get(stamp)
         if answer is None:
             continue
-        found = match_frame(stamp, truth[stamp], answer.objects)
+        found = match_frame(stamp, truth[stamp], answer.objects, symmetries)
         unmatched += len(answer.objects) - len(found)
         matches += found
     return Scores(
@@ -129,10 +132,17 @@ def score(answers: Iterable[Answer], truth: Truth) -> Scores:
 
 
 def match_frame(
-    stamp_ns: int, truth: Sequence[ObjectPose], found: Sequence[ObjectPose]
+    stamp_ns: int,
+    truth: Sequence[ObjectPose],
+    found: Sequence[ObjectPose],
+    symmetries: Symmetries | None = None,
 ) -> list[Match]:
     """The pairs of one frame with their errors, in the order of the ground truth."""
-    return [_match(stamp_ns, truth[i], found[j]) for i, j in pair_up(truth, found)]
+    known = symmetries or {}
+    return [
+        _match(stamp_ns, truth[i], found[j], known.get(truth[i].category, NONE))
+        for i, j in pair_up(truth, found)
+    ]
 
 
 def pair_up(truth: Sequence[ObjectPose], found: Sequence[ObjectPose]) -> list[tuple[int, int]]:
@@ -167,7 +177,7 @@ def _angle_in_radii(real: ObjectPose, guess: ObjectPose) -> float:
     return angle / math.atan2(radius, _distance(real))
 
 
-def _match(stamp: int, real: ObjectPose, guess: ObjectPose) -> Match:
+def _match(stamp: int, real: ObjectPose, guess: ObjectPose, symmetry: Symmetry) -> Match:
     a, b = real.T_cam_obj, guess.T_cam_obj
     return Match(
         stamp_ns=stamp,
@@ -175,7 +185,7 @@ def _match(stamp: int, real: ObjectPose, guess: ObjectPose) -> Match:
         track_id=guess.id,
         category=real.category,
         score=guess.score,
-        rotation_deg=math.degrees(float(geodesic(a[:3, :3], b[:3, :3]))),
+        rotation_deg=math.degrees(symmetry.angle(b[:3, :3], a[:3, :3])),
         position_m=float(np.linalg.norm(a[:3, 3] - b[:3, 3])),
         depth_share=_distance(guess) / _distance(real) - 1.0,
     )

@@ -114,6 +114,8 @@ def test_rows_may_name_the_image(tmp_path, files):
         ("frame,x1,y1,x2,y2\n0,1,2,nan,4\n", r"line 2: x2 is 'nan'"),
         ("frame,x1,y1,x2,y2\n0,1,2\n", r"line 2: has not as many fields"),
         ("frame,x1,y1,x2,y2\n99,1,2,3,4\n", r"frame\(s\) 99, which no image belongs to"),
+        ("frame,x1,y1,x2,y2\n0,1,2,30,40\n1,30,2,30,40\n", r"line 3: the box is empty"),
+        ("frame,x1,y1,x2,y2\n0,700,2,730,40\n", r"line 2: the box lies outside the image"),
         ("frame,time_s,x1,y1,x2,y2\n0,1,1,2,3,4\n1,0.5,1,2,3,4\n", r"0.5 s is not after 1 s"),
     ],
 )

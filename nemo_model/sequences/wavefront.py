@@ -54,7 +54,8 @@ def read_obj(path: Path) -> Soup:
         for line in path.read_text(encoding="utf-8", errors="replace").splitlines():
             kind, _, rest = line.partition(" ")
             if kind == "v":
-                points.append([float(x) for x in rest.split()[:3]])
+                x, y, z = (float(x) for x in rest.split()[:3])
+                points.append([x, y, z])
             elif kind == "vn":
                 normals.append([float(x) for x in rest.split()[:3]])
             elif kind == "vt":

@@ -110,6 +110,7 @@ def run(args: argparse.Namespace) -> int:
 
 def _frames(args: argparse.Namespace, info: frame_files.CameraFile) -> Iterator[FileFrame]:
     images = frame_files.list_images(args.images)
+    _read(images[0], info.camera)  # boxes are judged by the camera's size: is it these images'?
     numbers = frame_files.frame_numbers(images)
     table = frame_files.read_table(args.boxes, ("x1", "y1", "x2", "y2"))
     _check_used(table, images, numbers)
@@ -127,7 +128,7 @@ def _frames(args: argparse.Namespace, info: frame_files.CameraFile) -> Iterator[
         yield FileFrame(
             image,
             round((args.start + seconds) * 1e9),
-            tuple(frame_files.detections(table, image, index, args.category)),
+            tuple(frame_files.detections(table, image, index, args.category, info.camera)),
             real,
         )
 
@@ -147,6 +148,19 @@ def _image(
     bag: BagWriter, header: object, path: Path, encoding: str, camera: Camera
 ) -> tuple[str, object]:
     """The image's message type and message. Raises NemoError for a file that is none."""
+    content, pixels = _read(path, camera)
+    if encoding == "raw":
+        rgb = np.ascontiguousarray(pixels[:, :, ::-1], dtype=np.uint8)
+        return IMAGE, conversion.image_message(bag.messages, header, rgb)
+    own = {".jpg": "jpeg", ".jpeg": "jpeg", ".png": "png"}.get(path.suffix.lower())
+    if own != encoding:
+        options = [cv2.IMWRITE_JPEG_QUALITY, JPEG_QUALITY] if encoding == "jpeg" else []
+        content = cv2.imencode(f".{encoding}", pixels, options)[1].tobytes()
+    return COMPRESSED_IMAGE, conversion.compressed_message(bag.messages, header, content, encoding)
+
+
+def _read(path: Path, camera: Camera) -> tuple[bytes, np.ndarray]:
+    """A file's bytes and its pixels (H, W, 3) BGR. Raises NemoError for one that is no image."""
     try:
         content = path.read_bytes()
     except OSError as error:
@@ -159,11 +173,4 @@ def _image(
             f"{path}: is {pixels.shape[1]} x {pixels.shape[0]} pixels, but the camera_info says "
             f"{camera.width} x {camera.height}"
         )
-    if encoding == "raw":
-        rgb = np.ascontiguousarray(pixels[:, :, ::-1], dtype=np.uint8)
-        return IMAGE, conversion.image_message(bag.messages, header, rgb)
-    own = {".jpg": "jpeg", ".jpeg": "jpeg", ".png": "png"}.get(path.suffix.lower())
-    if own != encoding:
-        options = [cv2.IMWRITE_JPEG_QUALITY, JPEG_QUALITY] if encoding == "jpeg" else []
-        content = cv2.imencode(f".{encoding}", pixels, options)[1].tobytes()
-    return COMPRESSED_IMAGE, conversion.compressed_message(bag.messages, header, content, encoding)
+    return content, np.asarray(pixels)

@@ -22,6 +22,7 @@ from tqdm import tqdm
 
 from nemo_model import overlay
 from nemo_model.errors import NemoError
+from nemo_model.symmetry import NONE
 from nemo_model.tracker import Tracker
 from nemo_ros import conversion, report, scoring
 from nemo_ros import replay as replaying
@@ -100,7 +101,8 @@ def run(args: argparse.Namespace) -> int:
                 gallery.add(record, start)
     if args.limit and answers:  # what comes after was not asked for, so it is not missed
         truth = {stamp: t for stamp, t in truth.items() if stamp <= answers[-1].stamp_ns}
-    scores = scoring.score(answers, truth) if topics.ground_truth else None
+    symmetries = {name: getattr(e, "symmetry", NONE) for name, e in estimators.items()}
+    scores = scoring.score(answers, truth, symmetries) if topics.ground_truth else None
     losses = bag.loss.words()
     if args.json is not None:
         content = {
