@@ -18,13 +18,10 @@ from typing import Any, NamedTuple
 import numba
 import numpy as np
 
-NEAR = 1e-3
-"""Faces with a vertex nearer than this (object units) are not drawn."""
+from nemo_model.cuboid import FAST, NEAR, columns, evaluate_cuboid
 
 HESSIAN_SCALE = 0.7
 """alpha of the Gauss-Newton Hessian, which overestimates the curvature of a cosine (measured)."""
-
-FAST = {"reassoc", "contract", "arcp", "nsz"}  # not nnan, ninf: hostile input must stay harmless
 
 
 class Scene(NamedTuple):
@@ -49,7 +46,7 @@ class Workspace(NamedTuple):
     projected (3, V): u, v, 1/z of the vertices. front (F,) uint8: faces worth drawing. face (N,)
     int32: face per cell or -1. inverse_depth (N,). state (N,) int8: -1 not covered, 0 hidden,
     1 visible. sums (3,): energy, covered cells, cells that the object explains better. gradient
-    (6,) by (omega, dt). hessian (6, 6) likewise, of -E.
+    (6,) by (omega, dt). hessian (6, 6) likewise, of -E. columns: see nemo_model.cuboid.
     """
 
     projected: Any
@@ -60,6 +57,7 @@ class Workspace(NamedTuple):
     sums: Any
     gradient: Any
     hessian: Any
+    columns: Any
 
 
 def workspace(table: Any, cells: int) -> Workspace:
@@ -73,6 +71,7 @@ def workspace(table: Any, cells: int) -> Workspace:
         sums=np.zeros(3),
         gradient=np.zeros(6),
         hessian=np.zeros((6, 6)),
+        columns=columns(cells if table.box_counts[0] > 0 else 0),
     )
 
 
@@ -148,61 +147,6 @@ def _draw(projected, faces, front, height, width, face, inverse_depth):  # type:
 
 
 @numba.njit(cache=True, fastmath=FAST)
-def _cast_box(table, R, t, eye, fx, fy, cx, cy, height, width, face):  # type: ignore[no-untyped-def]
-    """Ray cast of a cuboid of regular grids: the same fragments as the z-buffer gives.
-
-    Returns False, having drawn nothing, when a corner is nearer than NEAR.
-    """
-    lo, hi = table.box[0], table.box[1]
-    left, right, top, bottom = np.inf, -np.inf, np.inf, -np.inf
-    for corner in range(8):
-        x = lo[0] if corner & 1 else hi[0]
-        y = lo[1] if corner & 2 else hi[1]
-        z = lo[2] if corner & 4 else hi[2]
-        depth = R[2, 0] * x + R[2, 1] * y + R[2, 2] * z + t[2]
-        if depth < NEAR:
-            return False
-        u = fx * (R[0, 0] * x + R[0, 1] * y + R[0, 2] * z + t[0]) / depth + cx
-        v = fy * (R[1, 0] * x + R[1, 1] * y + R[1, 2] * z + t[1]) / depth + cy
-        left, right = min(left, u), max(right, u)
-        top, bottom = min(top, v), max(bottom, v)
-    j0, j1 = int(np.ceil(max(left, 0.0))), int(np.floor(min(right, width - 1.0)))
-    i0, i1 = int(np.ceil(max(top, 0.0))), int(np.floor(min(bottom, height - 1.0)))
-    for axis in range(3):
-        end = 1 if eye[axis] > hi[axis] else 0
-        if end == 0 and eye[axis] >= lo[axis]:
-            continue  # the camera is between the two planes: neither side can be seen
-        b, c = (axis + 1) % 3, (axis + 2) % 3
-        n_b, n_c = table.box_counts[b], table.box_counts[c]
-        per_b, per_c = n_b / (hi[b] - lo[b]), n_c / (hi[c] - lo[c])
-        distance = (hi[axis] if end else lo[axis]) - eye[axis]
-        side = 2 * axis + end
-        for i in range(i0, i1 + 1):
-            y = (i - cy) / fy
-            row_a = R[1, axis] * y + R[2, axis]
-            row_b = R[1, b] * y + R[2, b]
-            row_c = R[1, c] * y + R[2, c]
-            for j in range(j0, j1 + 1):
-                x = (j - cx) / fx
-                ray = R[0, axis] * x + row_a
-                if ray * distance <= 0.0:
-                    continue
-                z = distance / ray
-                at_b = (eye[b] + z * (R[0, b] * x + row_b) - lo[b]) * per_b
-                at_c = (eye[c] + z * (R[0, c] * x + row_c) - lo[c]) * per_c
-                if at_b < 0.0 or at_c < 0.0 or at_b > n_b or at_c > n_c:
-                    continue
-                square_b, square_c = min(int(at_b), n_b - 1), min(int(at_c), n_c - 1)
-                rest_b, rest_c = at_b - square_b, at_c - square_c
-                if table.box_diagonal[side, square_b, square_c]:
-                    half = 1 if rest_b >= rest_c else 0
-                else:
-                    half = 1 if rest_b + rest_c >= 1.0 else 0
-                face[i * width + j] = table.box_faces[side, square_b, square_c, half]
-    return True
-
-
-@numba.njit(cache=True, fastmath=FAST)
 def render(table, scene, R, t, work):  # type: ignore[no-untyped-def]
     """Fill work.face with the face that each cell sees, -1 for none."""
     work.face[:] = -1
@@ -213,9 +157,7 @@ def render(table, scene, R, t, work):  # type: ignore[no-untyped-def]
     )
     height, width = scene.height, scene.width
     fx, fy, cx, cy = scene.fx, scene.fy, scene.cx, scene.cy
-    if table.box_counts[0] > 0 and _cast_box(
-        table, R, t, eye, fx, fy, cx, cy, height, width, work.face
-    ):
+    if table.box_counts[0] > 0 and evaluate_cuboid(table, scene, R, t, work, -1) >= 0.0:
         return
     work.inverse_depth[:] = 0.0
     _project(table.vertices, R, t, fx, fy, cx, cy, work.projected)
@@ -240,17 +182,29 @@ def evaluate(table, scene, R, t, work, order):  # type: ignore[no-untyped-def]
 
     R (3, 3) and t (3,) float64, object to camera. Results are left in `work` (see Workspace).
     """
+    work.face[:] = -1
+    work.state[:] = -1
+    work.gradient[:] = 0.0
+    work.hessian[:] = 0.0
+    energy = -1.0
+    if table.box_counts[0] > 0:
+        energy = evaluate_cuboid(table, scene, R, t, work, order)
+    if energy < 0.0:
+        energy = _evaluate_mesh(table, scene, R, t, work, order)
+    if order > 0:
+        _to_camera(R, work.gradient, work.hessian, order)
+    return energy
+
+
+@numba.njit(cache=True, fastmath=FAST)
+def _evaluate_mesh(table, scene, R, t, work, order):  # type: ignore[no-untyped-def]
+    """Draw the mesh and sum over the cells, derivatives in object axes, upper half of H."""
+    state, g, H = work.state, work.gradient, work.hessian
     render(table, scene, R, t, work)
     energy, covered, explained = 0.0, 0, 0
-    state = work.state
-    state[:] = -1
     ex = -(R[0, 0] * t[0] + R[1, 0] * t[1] + R[2, 0] * t[2])
     ey = -(R[0, 1] * t[0] + R[1, 1] * t[1] + R[2, 1] * t[2])
     ez = -(R[0, 2] * t[0] + R[1, 2] * t[1] + R[2, 2] * t[2])
-    g = work.gradient
-    H = work.hessian
-    g[:] = 0.0
-    H[:] = 0.0
     g0 = g1 = g2 = g3 = g4 = g5 = 0.0
     for i in range(scene.height):
         y = (i - scene.cy) / scene.fy
@@ -330,8 +284,6 @@ def evaluate(table, scene, R, t, work, order):  # type: ignore[no-untyped-def]
             H[5, 5] += p2 * p2 + q2 * q2
     work.sums[0], work.sums[1], work.sums[2] = energy, covered, explained
     g[0], g[1], g[2], g[3], g[4], g[5] = g0, g1, g2, g3, g4, g5
-    if order > 0:
-        _to_camera(R, g, H, order)
     return energy
 
 

@@ -16,7 +16,7 @@ import numpy as np
 import numpy.typing as npt
 
 from nemo_model.boxfit import pull
-from nemo_model.objective import FAST, NEAR, evaluate
+from nemo_model.objective import FAST, NEAR, background, evaluate
 
 Array = npt.NDArray[np.float64]
 
@@ -256,6 +256,28 @@ def climb_on(table, scene, box, order, freedom, schedule, work, results):  # typ
         if longer[TOTAL] > row[TOTAL]:
             row[:] = longer
     return used
+
+
+@numba.njit(cache=True, fastmath=FAST)
+def refine(table, scene, box, clutter, mean, R, t, freedom, schedule, twin, work, results):  # type: ignore[no-untyped-def]
+    """Fill the scene's background, climb from (R, t), and evaluate where that ends.
+
+    results (1 or 2, RESULT): with two rows also the climb, by the schedule `twin`, of the pose
+    turned by 180 degrees about the object's z axis.
+    """
+    background(scene.features, clutter, mean, scene.background)
+    pose, place = np.empty((3, 3)), np.empty(3)
+    for row in range(len(results) - 1, -1, -1):
+        for i in range(3):
+            for j in range(3):
+                pose[i, j] = -R[i, j] if row == 1 and j < 2 else R[i, j]
+            place[i] = t[i]
+        climb(
+            table, scene, box, pose, place, freedom, twin if row == 1 else schedule, work,
+            results[row],
+        )  # fmt: skip
+    _take(results[0], pose, place)
+    evaluate(table, scene, pose, place, work, 2)
 
 
 def blend(results: Array, best: Array, temperature: float, cosine: float) -> tuple[Array, Array]:

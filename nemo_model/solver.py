@@ -28,6 +28,7 @@ from nemo_model.refine import (
     blend,
     climb_from,
     climb_on,
+    refine,
 )
 from nemo_model.search import lookup_table, peaks, scan
 from nemo_model.solver_model import Buffers, SolverConfig, SolverModel, buffers_of
@@ -104,6 +105,7 @@ def solve_cold(
     fixed = given_t is not None
     start_t = _translation(given_t) if fixed else np.zeros(3)
     box = _box(model, box_map, K, reliable, off=fixed)
+    background(scene.features, model.clutter, config.background == "mean", scene.background)
     lookup_table(
         scene.features, model.patches.features, scene.background, scene.height, scene.width,
         buffers.pad, buffers.transposed, buffers.rows, buffers.lookup,
@@ -149,6 +151,7 @@ def solve_cold(
             used += int(both[:, EVALUATIONS].sum())
             results = np.concatenate([best[None], both])
             best = results[0]
+    evaluate(model.table, scene, R, t, buffers.work, 2)
     return _solution(model, scene, buffers, results, best, (R, t), used)
 
 
@@ -177,12 +180,10 @@ def solve_warm(
     long = long._replace(rate_start=config.warm_rate_start)
     short = _schedule(model, config.twin_adam_steps, config.twin_newton_steps)
     results = np.zeros((2 if config.warm_twin else 1, RESULT))
-    turns = (np.ones(3), np.array([-1.0, -1.0, 1.0]))
-    for row, turn, schedule in zip(results, turns, (long, short), strict=False):
-        climb_from(
-            model.table, scene, box, (R_start * turn)[None], t_start[None], 3 if fixed else 6,
-            schedule, buffers.work, row[None],
-        )  # fmt: skip
+    refine(
+        model.table, scene, box, model.clutter, config.background == "mean", R_start, t_start,
+        3 if fixed else 6, long, short, buffers.work, results,
+    )  # fmt: skip
     used = int(results[:, EVALUATIONS].sum())
     return _solution(model, scene, buffers, results, results[0], _pose(results[0]), used)
 
@@ -190,6 +191,7 @@ def solve_warm(
 def _scene(
     model: SolverModel, features: npt.ArrayLike, K_map: npt.ArrayLike
 ) -> tuple[Scene, Buffers]:
+    """Return the scene, whose background is still to be filled, and the buffers of its size."""
     grid = np.ascontiguousarray(features, dtype=np.float32)
     channels = model.table.features.shape[1]
     if grid.ndim != 3 or grid.shape[2] != channels or not grid.size:
@@ -202,7 +204,6 @@ def _scene(
     height, width = grid.shape[:2]
     buffers = buffers_of(model, height, width)
     flat = grid.reshape(height * width, channels)
-    background(flat, model.clutter, model.config.background == "mean", buffers.background)
     scene = Scene(
         flat, buffers.background, height, width,
         float(K[0, 0]), float(K[1, 1]), float(K[0, 2]), float(K[1, 2]),
@@ -229,15 +230,15 @@ def _box(
     if flags.shape != (4,):
         raise NemoError("reliable: need four flags, for x1, y1, x2, y2")
     config = model.config
-    sides = np.full(4, config.box_sigma * 0.5 * (width + height))
-    sigmas = np.concatenate([sides, config.centre_sigma * np.array([width, height])])
-    whole = config.centre_weight * (flags[:2] & flags[2:])  # a cut box's centre says nothing
-    weights = np.concatenate([np.where(flags, 1.0, DOUBTFUL), whole])
+    side = max(0.5 * config.box_sigma * (width + height), 1e-3)
+    across, down = max(config.centre_sigma * width, 1e-3), max(config.centre_sigma * height, 1e-3)
+    # a cut box's centre says nothing
+    whole = [config.centre_weight if flags[k] and flags[k + 2] else 0.0 for k in range(2)]
     return Box(
         model.outline,
         box_rays(box, K),
-        weights,
-        np.maximum(sigmas, 1e-3),
+        np.array([*(1.0 if flag else DOUBTFUL for flag in flags), *whole]),
+        np.array([side, side, side, side, across, down]),
         0.0 if off else config.box_weight * width * height,
     )
 
@@ -287,12 +288,14 @@ def _solution(
     pose: tuple[Array, Array],
     used: int,
 ) -> Solution:
-    """Report the pose, that of the row `best` or near it, and the second mode among results."""
+    """Report the pose, at which `buffers` were filled last, and the second mode among results.
+
+    The pose is that of the row `best` or near it.
+    """
     R, t = pose
     others = results[_apart(model, results, R)]
     second = others[int(np.argmax(others[:, TOTAL]))] if len(others) else None
     work = buffers.work
-    evaluate(model.table, scene, R, t, work, 2)
     energy, covered, explained = (float(value) for value in work.sums)
     second_energy = 0.0 if second is None else float(second[ENERGY])
     margin = 0.0 if second is None else float(best[TOTAL] - second[TOTAL])

@@ -34,9 +34,12 @@ class FaceTable(NamedTuple):
         original: (F,) number of the face in the mesh it came from.
         box: (2, 3) lowest and highest corner where the mesh is a cuboid of regular grids.
         box_counts: (3,) squares of the grid per axis; all zero when the mesh is no such cuboid.
-        box_faces: (6, N, M, 2, 2) face number of a side (2 axis + end), square, and half, for
-            x + y < 1 and x + y >= 1 or for x < y and x >= y by `box_diagonal`.
-        box_diagonal: (6, N, M) 0: the square's diagonal joins (1, 0) and (0, 1); 1: (0, 0), (1, 1).
+        box_squares: (6, N, M, 2, 4) by side (2 axis + end), square along the next two axes, and
+            half of it: the vertices at the right angle, beside it along the first and along the
+            second axis; then 2 face number + straight, which is 1 where the diagonal joins (0, 0)
+            and (1, 1). The halves are x + y < 1 and x + y >= 1; if straight, x < y and x >= y.
+        box_terms: (6, N, M, 2, 4) per half: l11, l21, l22, the Cholesky factor of the Gram matrix
+            of the features' slopes along the two axes; one unused.
     """
 
     vertices: F32
@@ -47,8 +50,8 @@ class FaceTable(NamedTuple):
     original: I32
     box: F32
     box_counts: I32
-    box_faces: I32
-    box_diagonal: I32
+    box_squares: I32
+    box_terms: F32
 
 
 def face_table(mesh: Mesh, features: npt.ArrayLike) -> FaceTable:
@@ -102,7 +105,7 @@ def face_table(mesh: Mesh, features: npt.ArrayLike) -> FaceTable:
         features=theta,
         convex=convex,
         original=keep.astype(np.int32),
-        **_box_grid(mesh, faces, normal),
+        **_box_grid(mesh, faces, normal, wide),
     )
 
 
@@ -128,13 +131,13 @@ def _convex(mesh: Mesh, faces: I32, normal: F64) -> tuple[bool, F64]:
     return convex, sign if convex else np.ones(len(faces))
 
 
-def _box_grid(mesh: Mesh, faces: I32, normal: F64) -> dict[str, Any]:
+def _box_grid(mesh: Mesh, faces: I32, normal: F64, theta: F64) -> dict[str, Any]:
     """Recognise a cuboid of regular grids, each square cut in two, and index its faces."""
     none: dict[str, Any] = {
         "box": np.zeros((2, 3), dtype=np.float32),
         "box_counts": np.zeros(3, dtype=np.int32),
-        "box_faces": np.zeros((6, 1, 1, 2), dtype=np.int32),
-        "box_diagonal": np.zeros((6, 1, 1), dtype=np.int32),
+        "box_squares": np.zeros((6, 1, 1, 2, 4), dtype=np.int32),
+        "box_terms": np.zeros((6, 1, 1, 2, 4), dtype=np.float32),
     }
     if not len(faces):
         return none
@@ -172,9 +175,35 @@ def _box_grid(mesh: Mesh, faces: I32, normal: F64) -> dict[str, Any]:
             return none
         side_faces[side, i, j, half] = number
         diagonal[side, i, j] = cut
+    squares, terms = _box_records(side_faces, diagonal, grid, size / counts, faces, theta)
     return {
         "box": np.stack([lo, hi]).astype(np.float32),
         "box_counts": counts.astype(np.int32),
-        "box_faces": side_faces,
-        "box_diagonal": diagonal,
+        "box_squares": squares,
+        "box_terms": terms,
     }
+
+
+def _box_records(
+    side_faces: I32, diagonal: I32, grid: Any, step: F64, faces: I32, theta: F64
+) -> tuple[I32, F32]:
+    """Return what the cuboid's kernel reads per triangle (see FaceTable): squares and terms."""
+    squares = np.zeros((*side_faces.shape, 4), dtype=np.int32)
+    terms = np.zeros((*side_faces.shape, 4), dtype=np.float32)
+    for place in np.argwhere(side_faces >= 0):
+        side, i, j, half = place
+        number, straight = side_faces[tuple(place)], diagonal[side, i, j]
+        b, c = (side // 2 + 1) % 3, (side // 2 + 2) % 3
+        at = {(p - i, q - j): k for k, (p, q) in enumerate(grid[number][:, [b, c]])}
+        x = half  # where the right angle is
+        y = 1 - half if straight else half
+        corner, along_b, along_c = (
+            faces[number, at[key]] for key in ((x, y), (1 - x, y), (x, 1 - y))
+        )
+        squares[tuple(place)] = corner, along_b, along_c, 2 * number + straight
+        slope_b = (1 - 2 * x) / step[b] * (theta[along_b] - theta[corner])
+        slope_c = (1 - 2 * y) / step[c] * (theta[along_c] - theta[corner])
+        l11 = np.sqrt(slope_b @ slope_b)
+        l21 = slope_b @ slope_c / l11 if l11 > 1e-12 else 0.0
+        terms[tuple(place)][:3] = l11, l21, np.sqrt(max(slope_c @ slope_c - l21 * l21, 0.0))
+    return squares, terms
