@@ -98,3 +98,17 @@ def test_evaluate_reads_the_views_it_is_told(tmp_path: Path) -> None:
         samples, skipped, _ = evaluate_command.load(parser.parse_args([*arguments, views]))
         assert len(samples) == count
         assert sum(skipped.values()) == 6 - count
+
+
+def test_training_on_seen_views_never_draws_another(tmp_path: Path) -> None:
+    """Not as it is, and not mirrored."""
+    pytest.importorskip("torch")
+    import training_set
+
+    from nemo_model.training.loader import sample_maker
+
+    root = training_set.write(tmp_path)  # azimuths 7, 52, 97, 142, ...
+    for views, expected in (("seen", [7, 142, 187, 322]), ("unseen", [52, 97, 232, 277])):
+        maker, _ = sample_maker(root, root / "photos", training_set.config(views=views))
+        assert azimuths(list(maker.objects)) == expected
+        assert len(maker.images) == len(maker.probability) == 4

@@ -23,7 +23,7 @@ from nemo_model.mesh import Mesh
 
 __all__ = ["SOURCES", "SPLITS", "Pascal3D", "Pascal3DObject", "annotated"]
 
-SLOW = 3000
+SLOW = 20_000
 """From so many annotation files on, reading them shows its progress."""
 
 
