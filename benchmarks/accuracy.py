@@ -132,8 +132,8 @@ def walls(args: argparse.Namespace, out: Path) -> dict[str, Any]:
     found: dict[str, Any] = {}
     for level in WALL_LEVELS:
         copy = out / "walls"
-        words = ["--shape", "wall", "--limit", limit]
-        _make_copy(args, copy, level, words)
+        if not (copy / "lists" / f"{folder_name(args.category, level)}.txt").is_file():
+            _make_copy(args, copy, level, ["--shape", "wall", "--limit", limit])
         for name, (boxes, told) in BOXES.items():
             words = ["--root", args.root, "--source", args.source, "--split", args.split,
                      "--occluded-root", copy, "--level", level, "--boxes", boxes,
