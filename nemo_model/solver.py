@@ -61,6 +61,7 @@ class Solution:
         hessian: (6, 6) Gauss-Newton Hessian of -E by (omega, dt): camera axes, about the object's
             origin; without the box term.
         evaluations: of the objective that were used.
+        total: what was maximised: energy and box term; None where there is no box term.
     """
 
     R: Array
@@ -75,6 +76,7 @@ class Solution:
     occlusion: npt.NDArray[np.int8]
     hessian: Array
     evaluations: int
+    total: float | None = None
 
 
 def solve_cold(
@@ -313,4 +315,5 @@ def _solution(
         occlusion=work.state.reshape(scene.height, scene.width).copy(),
         hessian=work.hessian.copy(),
         evaluations=used,
+        total=float(best[TOTAL]),
     )

@@ -5,6 +5,7 @@ The paper (Wang et al., NeMo, ICLR 2021) takes the sub-type from the annotation.
 robot's images, so each mesh is fitted and the likelihoods are compared. They can be, because all
 meshes of a bundle share backbone and clutter model: a solution's energy is its log-likelihood
 less that of the image without the object, divided by kappa, and the latter is the same for all.
+The detector's box is an observation as well: its term in what the solver maximises counts here too.
 """
 
 from __future__ import annotations
@@ -17,11 +18,12 @@ from nemo_model.solver import Solution
 
 
 def likeliest(solutions: Sequence[Solution]) -> int:
-    """Place of the solution with the greatest energy; the first of equal ones.
+    """Place of the solution with the greatest total, or energy where that is all; first of equals.
 
     Raises:
         ValueError: for an empty list.
     """
     if not solutions:
         raise ValueError("no solution to choose from")
-    return int(np.argmax([solution.energy for solution in solutions]))
+    scores = [each.energy if each.total is None else each.total for each in solutions]
+    return int(np.argmax(scores))

@@ -55,12 +55,14 @@ def folder(tmp_path_factory: pytest.TempPathFactory) -> Path:
     return write(tmp_path_factory.mktemp("model") / "two", wrong(), right())
 
 
-def test_the_greatest_energy_wins_and_the_first_of_equals() -> None:
-    def solution(energy: float) -> SimpleNamespace:
-        return SimpleNamespace(energy=energy)
+def test_the_greatest_total_wins_and_the_first_of_equals() -> None:
+    def solution(energy: float, total: float | None = None) -> SimpleNamespace:
+        return SimpleNamespace(energy=energy, total=total)
 
     assert likeliest([solution(e) for e in (1.0, 3.0, 2.0)]) == 1  # type: ignore[list-item]
     assert likeliest([solution(e) for e in (-1.0, -1.0)]) == 0  # type: ignore[list-item]
+    boxed = [solution(2.0, 0.5), solution(1.0, 0.9)]  # the second fits the box better
+    assert likeliest(boxed) == 1  # type: ignore[arg-type]
     with pytest.raises(ValueError, match="no solution"):
         likeliest([])
 
