@@ -178,3 +178,19 @@ def test_the_same_frames_give_the_same_bytes_with_a_budget_and_late_boxes():
         return out
 
     assert run() == run()
+
+
+def test_many_corrections_leave_rotations_rotations():
+    class Restless(FakeEstimator):
+        def solve(self, seen, *, prior=None, trust_box=True):
+            made = super().solve(seen, prior=prior, trust_box=trust_box)
+            if trust_box:
+                a = 0.1 * np.sin(len(self.calls))
+                c, s = np.cos(a), np.sin(a)
+                made.T_cam_obj[:3, :3] = np.array([[c, s, 0], [0, 0, -1.0], [-s, c, 0]])
+                made.T_cam_obj[:3, :3] *= 1.0 + 1e-9  # as rounding leaves it
+            return made
+
+    results = run_late(make(Restless()), 80, 3, 0.0)
+    R = results[-1].tracks[0].estimate.rotation
+    np.testing.assert_allclose(R @ R.T, np.eye(3), atol=1e-7)

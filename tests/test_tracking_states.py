@@ -35,6 +35,11 @@ def test_an_object_is_tentative_until_confirmed():
     assert follow(look(0, 0.9), look(0.1, 0.4), look(0.2, 0.9), look(0.3, 0.9)) == [T, T, T, K]
 
 
+def test_an_object_with_a_box_that_is_never_confirmed_stays_tentative():
+    assert follow(*[look(0.1 * i, 0.1) for i in range(10)]) == [T] * 10
+    assert follow(look(0, 0.1), look(0.3, None, False), look(0.6, None, False))[-1] is L
+
+
 def test_the_state_holds_between_the_thresholds_from_both_sides():
     tracked = (look(0, 0.9), look(0.1, 0.9))
     assert follow(*tracked, look(0.2, 0.3)) == [T, K, K]

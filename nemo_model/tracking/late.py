@@ -15,6 +15,7 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
 import numpy as np
+from scipy.spatial.transform import Rotation
 
 from nemo_model.boxes import Box, Detection, Floats, iou, predict
 from nemo_model.tracking.association import Expected, associate
@@ -159,7 +160,7 @@ def _correct(memory: Memory, past: Past, T: Floats, box: Box) -> None:
             return pose, place
         result = predict(pose, camera, place, camera, (x1, y1, x2, y2))
         result[:3, 3] *= T[2, 3] / past.T[2, 3] * pose[2, 3] / result[2, 3]
-        result[:3, :3] = turn @ pose[:3, :3]
+        result[:3, :3] = Rotation.from_matrix(turn @ pose[:3, :3]).as_matrix()  # stays a rotation
         return result, (x1, y1, x2, y2)
 
     memory.follow(*moved(memory.estimate.T_cam_obj, memory.box, memory.camera))

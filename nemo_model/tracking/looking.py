@@ -123,6 +123,9 @@ def search(
         return estimate, f"{how}; the global search has to wait ({why})"
     cold = solve(estimator, seen, None, memory.symmetry, estimate.T_cam_obj)
     lead = _lead(cold, estimate)
+    if memory.lost:  # its old pose counts no more
+        memory.rival, memory.turned = None, 1.0
+        return cold, "found anew by the global search (it was lost)"
     if not apart(cold, estimate, memory.symmetry):
         if lead > 0.0:
             return cold, f"{how}, and improved by the global search ({why})"

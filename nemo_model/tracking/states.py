@@ -124,6 +124,8 @@ def _unsupported(standing: Standing, look: Look, config: TrackerConfig) -> Stand
         box = "" if look.boxed else "no box, "
         why = f"{box}score {look.score:.2f} is below {needed:g}"
     state = standing.state
+    if state is State.TENTATIVE and look.boxed and look.score is not None:
+        return replace(standing, reason=f"{look.how}; {why}", good=0)  # as long as it has a box
     if since > config.lost_after_s or state is State.LOST:
         state = State.LOST
         why = f"{why}; not seen for {since:.1f} s"

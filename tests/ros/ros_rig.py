@@ -28,6 +28,7 @@ FRAME = "camera_optical"
 BEST_EFFORT = QoSProfile(depth=1, reliability=ReliabilityPolicy.BEST_EFFORT)
 START_S = 240.0  # a busy machine may have to compile the solver first
 ACTIVE = "pose_node]: active"
+PAUSE_NS = 3_000_000_000  # after such a pause every object is forgotten: nothing is bridged
 
 
 @dataclass(frozen=True)

@@ -9,7 +9,7 @@ from collections.abc import Iterator
 
 import numpy as np
 import pytest
-from ros_rig import FRAME, Report, Rig, camera, car, picture
+from ros_rig import FRAME, PAUSE_NS, Report, Rig, camera, car, picture
 
 from nemo_model.boxes import Detection
 from nemo_ros import conversion
@@ -81,14 +81,15 @@ def test_bad_box(live: Rig, box: tuple[float, float, float, float], reason: str)
 @pytest.mark.parametrize(("category", "text"), [("giraffe", "'giraffe'"), ("", "category ''")])
 def test_class_without_a_model(live: Rig, category: str, text: str) -> None:
     since = len(live.reports)
-    stamp, *_ = live.send_frame(Detection((200.0, 150.0, 440.0, 300.0), category))
+    stamp = live.next_stamp(PAUSE_NS)
+    live.send_frame(Detection((200.0, 150.0, 440.0, 300.0), category), stamp=stamp)
     assert live.wait_poses(stamp).detections == []
     problem(live, "boxes", text, since)
 
 
 def test_no_hypothesis(live: Rig) -> None:
     since = len(live.reports)
-    stamp = live.next_stamp()
+    stamp = live.next_stamp(PAUSE_NS)
     live.send_info(stamp, camera())
     live.send_image(stamp, picture())
     boxes = conversion.boxes_message(live.messages, live.header(stamp), [car()])

@@ -10,7 +10,7 @@ from pathlib import Path
 
 import numpy as np
 import pytest
-from ros_rig import FRAME, Rig, camera, car, picture
+from ros_rig import FRAME, PAUSE_NS, Rig, camera, car, picture
 
 from nemo_model.tracker import Tracker
 from nemo_ros import conversion
@@ -56,7 +56,7 @@ def test_poses_empty_frames_and_overlay(rig: Rig, model: Path, tmp_path: Path) -
         # what the live node says is what the same messages give without DDS
         assert rig.poses[: len(expected)] == expected
 
-        stamp, *_ = rig.send_frame()
+        stamp, *_ = rig.send_frame(stamp=rig.next_stamp(PAUSE_NS))
         assert rig.wait_poses(stamp).detections == []
 
         stamp, _, image, _ = rig.send_frame(car(), seed=4)
@@ -80,7 +80,7 @@ def test_poses_empty_frames_and_overlay(rig: Rig, model: Path, tmp_path: Path) -
         assert len(report.values["model car sha256"]) == 64
         assert float(report.values["latency p95 (ms)"]) > 0.0
         rig.wait_report(lambda r: r.name == "camera" and r.level == 0, 5.0, "a calibrated camera")
-        track = rig.wait_report(lambda r: r.name == "track car-1", 5.0, "the track's state")
+        track = rig.wait_report(lambda r: r.name == "track car-2", 5.0, "the track's state")
         assert track.values["mode"] in {"cold", "warm"}
 
 
