@@ -43,8 +43,8 @@ class TrackerConfig:
     # budget: counted by these costs, not by a clock, so that replay gives the same bytes
     budget_ms: float = 0.0  # work per frame; what does not fit waits for the next one; 0: no limit
     cost_observe_ms: float = 4.0  # of running the network on one box
-    cost_warm_ms: float = 1.2  # of one refinement
-    cost_cold_ms: float = 5.0  # of one global search
+    cost_warm_ms: float = 1.0  # of one refinement
+    cost_cold_ms: float = 4.0  # of one global search
 
     def __post_init__(self) -> None:
         for entry in fields(self):

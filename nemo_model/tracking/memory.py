@@ -22,7 +22,7 @@ from nemo_model.tracking.states import Standing, State
 if TYPE_CHECKING:
     from nemo_model.estimator import Estimate
 
-_STEP = 0.03
+_STEP = 0.04
 """How much a predicted box is off after one frame, as a share of its size."""
 _RATE = 0.15
 """Weight of the newest frame in the means of the jitter."""
