@@ -293,7 +293,8 @@ class Tracker:
         if memory.estimate is None:
             return solve(estimator, task.seen, None, memory.symmetry), "first seen", None
         prior = memory.pose_at(frame.stamp_ns, self.config)
-        if task.detection is not None:
+        # a box of the visible part shrinks where the object is hidden, which is no motion
+        if task.detection is not None and getattr(estimator, "boxes", "whole") == "whole":
             followed = predict(
                 memory.estimate.T_cam_obj,
                 memory.camera,

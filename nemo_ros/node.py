@@ -35,7 +35,7 @@ from nemo_ros.share import share
 from nemo_ros.stash import Stash, Taken
 from nemo_ros.worker import Worker
 
-Loader = Callable[[str, int, Sequence[str]], Mapping[str, Any]]
+Loader = Callable[[str, int, Sequence[str], str], Mapping[str, Any]]
 DIAGNOSTICS = "diagnostic_msgs/msg/DiagnosticArray"
 IMAGE_TYPES = {"raw": "sensor_msgs/msg/Image", "compressed": "sensor_msgs/msg/CompressedImage"}
 
@@ -98,7 +98,7 @@ class PoseNode(LifecycleNode):
             model = values["model"] or str(share() / "models" / "car")
             begin = time.monotonic()
             estimators = self._loader(
-                model, values["threads"], [p for p in values["providers"] if p]
+                model, values["threads"], [p for p in values["providers"] if p], values["boxes"]
             )
             self.get_logger().info(f"model {model} is loaded, now warmed up (once: compiled)")
             warm_up(estimators)

@@ -105,6 +105,12 @@ SPECS: Mapping[str, Spec] = {
         fixed=True,
         choices=("auto", "raw", "rectified"),
     ),
+    "boxes": Spec(
+        "whole",
+        "what boxes enclose: the whole object, its hidden part too, or the visible part",
+        fixed=True,
+        choices=("whole", "visible"),
+    ),
     "class_map": Spec(["car=car"], "detector's classes of a category: 'detector_class=category'"),
     "use_detection_ids": Spec(True, "take the detector's box ids as track ids"),
     "join_tolerance_ms": Spec(0.0, "largest difference of image and box stamps, ms", 0, 1000),

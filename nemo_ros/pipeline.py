@@ -70,9 +70,11 @@ def parse_class_map(entries: Sequence[str]) -> dict[str, str]:
 
 
 def load_estimators(
-    model: str, threads: int = 1, providers: Sequence[str] = ()
+    model: str, threads: int = 1, providers: Sequence[str] = (), boxes: str = "whole"
 ) -> dict[str, Estimator]:
     """Load the bundles of a comma separated list of folders, by category.
+
+    boxes: what the detector's boxes enclose, "whole" objects or their "visible" part.
 
     Raises:
         BundleError: a folder that is no intact bundle.
@@ -81,8 +83,9 @@ def load_estimators(
     found: dict[str, Estimator] = {}
     for folder in [part.strip() for part in model.split(",") if part.strip()]:
         estimator = Estimator.load(
-            Path(folder), threads=threads, providers=list(providers) or None, even_views=True
-        )
+            Path(folder), threads=threads, providers=list(providers) or None, even_views=True,
+            boxes=boxes,
+        )  # fmt: skip
         if estimator.category in found:
             raise NemoError(f"model: {folder} is a second model of category {estimator.category!r}")
         found[estimator.category] = estimator

@@ -21,6 +21,7 @@ _TAKEN = {
     "model",
     "threads",
     "providers",
+    "boxes",
     "class_map",
     "use_detection_ids",
     "image_geometry",
@@ -48,6 +49,7 @@ class Parameters:
     model: str = ""
     threads: int = 1
     providers: tuple[str, ...] = ()
+    boxes: str = "whole"
 
 
 def default_model() -> Path:
@@ -106,6 +108,7 @@ def read_parameters(path: Path | None) -> Parameters:
             str(values.get("model", "")),
             int(values.get("threads", 1)),
             tuple(p for p in values.get("providers", []) if p),
+            str(values.get("boxes", "whole")),
         )
     except (TypeError, ValueError) as error:
         raise NemoError(f"{path}: {error}") from error

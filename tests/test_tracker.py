@@ -102,6 +102,21 @@ def test_a_still_box_does_not_shake_the_prior():
     np.testing.assert_array_equal(estimator.calls[1].prior, start)
 
 
+@pytest.mark.parametrize(("boxes", "further"), [("whole", True), ("visible", False)])
+def test_a_box_of_the_visible_part_that_shrinks_is_no_motion(boxes: str, further: bool) -> None:
+    """A wall comes in from the left: the object is as far away as before."""
+    estimator = FakeEstimator()
+    estimator.boxes = boxes
+    tracker = make(estimator)
+    tracker.step(frame(0.0, Detection(A, "car", 0.9, "7")))
+    short = (150.0, 100.0, 200.0, 160.0)
+    tracker.step(frame(0.1, Detection(short, "car", 0.9, "7")))
+    first, second = (call.prior for call in estimator.calls)
+    assert first is None
+    start = estimator.solve(estimator.observe_many(frame(0.0).image, CAMERA.K, [A])[0])
+    assert (second[2, 3] > 1.2 * start.T_cam_obj[2, 3]) == further
+
+
 def test_a_box_cut_by_the_border_does_not_change_the_distance():
     estimator = FakeEstimator()
     tracker = make(estimator)

@@ -67,6 +67,7 @@ class FakeEstimator:
         self.calls: list[Call] = []
         self.observed: list[Box] = []
         self.category = "car"
+        self.boxes = "whole"
 
     def observe_many(self, image: np.ndarray, K: np.ndarray, boxes: Sequence[Box]) -> list[Seen]:
         self.observed += boxes

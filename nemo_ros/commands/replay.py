@@ -22,6 +22,7 @@ from tqdm import tqdm
 
 from nemo_model import overlay
 from nemo_model.errors import NemoError
+from nemo_model.estimator import BOXES
 from nemo_model.symmetry import NONE
 from nemo_model.tracker import Tracker
 from nemo_ros import conversion, report, scoring
@@ -43,6 +44,8 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
         "--model", action="append", help="a model bundle's folder, once per category (models/car)"
     )
     parser.add_argument("--params", type=Path, help="the node's parameter file (config/pose.yaml)")
+    parser.add_argument("--boxes", choices=BOXES, help="what the boxes enclose: whole objects or "
+                        "what is visible of them; default: the parameter file's")  # fmt: skip
     parser.add_argument("--json", type=Path, help="poses, scores and problems")
     parser.add_argument("--report", type=Path, help="one HTML page")
     parser.add_argument("--overlay", type=Path, help="film: .mp4, .avi, .gif or .webp")
@@ -76,7 +79,9 @@ def run(args: argparse.Namespace) -> int:
     )
     truth = replaying.read_truth(bag, topics.ground_truth) if topics.ground_truth else {}
     model = ",".join(args.model or []) or settings.model or str(default_model())
-    estimators = load_estimators(model, args.threads or settings.threads, settings.providers)
+    estimators = load_estimators(
+        model, args.threads or settings.threads, settings.providers, args.boxes or settings.boxes
+    )
     warm_up(estimators)
     tracker = Tracker(estimators, config.tracker)
     tally, timing = Tally(), Timing()

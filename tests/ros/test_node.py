@@ -78,7 +78,7 @@ def made(
     context.init()
     overrides = [Parameter(name.replace("__", "."), value=v) for name, v in values.items()]
     node = PoseNode(
-        loader or (lambda model, threads, providers: {stand_in.category: stand_in}),
+        loader or (lambda *_: {stand_in.category: stand_in}),
         context=context,
         namespace="nemo",
         parameter_overrides=[Parameter("autostart", value=autostart), *overrides],
@@ -150,7 +150,7 @@ def test_autostart_and_every_transition(ros_environment: dict[str, str]) -> None
 def test_missing_model_is_told_and_can_be_tried_again(ros_environment: dict[str, str]) -> None:
     stand_in, there = StandIn(), []
 
-    def loader(model: str, threads: int, providers: Any) -> dict[str, StandIn]:
+    def loader(model: str, threads: int, providers: Any, boxes: str) -> dict[str, StandIn]:
         if not there:
             raise NemoError(f"{model}/card.json: no such file")
         return {"car": stand_in}
