@@ -178,9 +178,13 @@ def solve_warm(
     t_start = _translation(given_t if fixed else t0)
     R_start = _rotation(R0)
     box = _box(model, box_map, K, reliable, off=fixed)
-    long = _schedule(model, config.warm_adam_steps, config.warm_newton_steps)
-    long = long._replace(rate_start=config.warm_rate_start)
     short = _schedule(model, config.twin_adam_steps, config.twin_newton_steps)
+    short = short._replace(damping=config.warm_damping)
+    long = short._replace(
+        adam_steps=config.warm_adam_steps,
+        newton_steps=config.warm_newton_steps,
+        rate_start=config.warm_rate_start,
+    )
     results = np.zeros((2 if config.warm_twin else 1, RESULT))
     refine(
         model.table, scene, box, model.clutter, config.background == "mean", R_start, t_start,

@@ -35,8 +35,9 @@ class SolverConfig:
         finalists: best climbs that are climbed longer.
         start_adam_steps, start_newton_steps: of the first climb.
         final_adam_steps, final_newton_steps: of the second climb.
-        warm_adam_steps, warm_newton_steps, warm_rate_start: of a warm start; Adam widens the basin
-            from about 15 to about 30 degrees, and its first steps are shorter than a cold start's.
+        warm_adam_steps, warm_newton_steps, warm_rate_start, warm_damping: of a warm start; Adam
+            widens the basin from about 15 to about 30 degrees, and its first steps are shorter than
+            a cold start's.
         warm_twin: warm starts also climb from the pose turned by 180 degrees about the object's z
             axis and report it as the second mode (0 margin where switched off).
         twin_adam_steps, twin_newton_steps: of that climb.
@@ -73,10 +74,11 @@ class SolverConfig:
     final_adam_steps: int = 10
     final_newton_steps: int = 6
     warm_adam_steps: int = 10
-    warm_newton_steps: int = 6
+    warm_newton_steps: int = 8
     warm_rate_start: float = 0.05
+    warm_damping: float = 0.02
     warm_twin: bool = True
-    twin_adam_steps: int = 6
+    twin_adam_steps: int = 4
     twin_newton_steps: int = 2
     blend: float = 4.0
     blend_deg: float = 15.0
