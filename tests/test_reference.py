@@ -153,7 +153,8 @@ def test_nothing_seen_is_worth_nothing(name: str, place: str) -> None:
 
 def test_from_within_a_convex_mesh_nothing_is_seen() -> None:
     """The one known difference: the kernels leave out what is turned away, and a camera inside a
-    cuboid sees nothing else; the reference draws its walls. No pose of an object is like that."""
+    cuboid sees nothing else; the reference draws its walls, also where the camera almost touches
+    it and what is in front is too near to be drawn. No pose of an object is like that."""
     work = case("cuboid").ours(np.eye(3), np.zeros(3))
     assert (work.face == -1).all()
     assert (evaluate(case("cuboid").wide, np.eye(3), np.zeros(3)).face >= 0).any()
@@ -184,8 +185,8 @@ places = st.tuples(st.floats(-0.8, 0.8), st.floats(-0.6, 0.6), st.floats(-0.4, 3
 def test_any_pose(name, quaternion, place) -> None:
     this = case(name)
     R, t = Rotation.from_quat(quaternion).as_matrix(), np.array(place)
-    eye = -R.T @ t
-    assume(not ((eye > this.mesh.lo) & (eye < this.mesh.hi)).all())
+    if this.table.convex:  # or its far walls are seen through faces too near to be drawn
+        assume((this.mesh.vertices @ R[2] + t[2]).min() >= 1e-3)
     own = evaluate(this.wide, R, t)
     work = this.ours(R, t)
     faces = np.where(work.face >= 0, this.table.original[work.face], -1)
