@@ -244,17 +244,27 @@ def climb_from(table, scene, box, rotations, translations, freedom, schedule, wo
 
 
 @numba.njit(cache=True, fastmath=FAST)
-def climb_on(table, scene, box, order, freedom, schedule, work, results):  # type: ignore[no-untyped-def]
-    """Climb on from the results in the rows `order`, keep what is better, return evaluations."""
+def climb_twice(  # type: ignore[no-untyped-def]
+    table, scene, box, rotations, translations, chosen, freedom, first, last, finalists, work,
+    results,
+):  # fmt: skip
+    """Climb from the poses numbered `chosen`, then on from the best `finalists` of these.
+
+    Fills results (n, RESULT) with the better of both climbs; returns the evaluations used.
+    """
     R, t, longer = np.empty((3, 3)), np.empty(3), np.empty(RESULT)
     used = 0
-    for k in order:
-        row = results[k]
-        _take(row, R, t)
-        climb(table, scene, box, R, t, freedom, schedule, work, longer)
+    for k in range(len(chosen)):
+        R[:] = rotations[chosen[k]]
+        t[:] = translations[chosen[k]]
+        climb(table, scene, box, R, t, freedom, first, work, results[k])
+        used += int(results[k, EVALUATIONS])
+    for k in np.argsort(-results[:, TOTAL], kind="mergesort")[:finalists]:
+        _take(results[k], R, t)
+        climb(table, scene, box, R, t, freedom, last, work, longer)
         used += int(longer[EVALUATIONS])
-        if longer[TOTAL] > row[TOTAL]:
-            row[:] = longer
+        if longer[TOTAL] > results[k, TOTAL]:
+            results[k] = longer
     return used
 
 
@@ -280,8 +290,9 @@ def refine(table, scene, box, clutter, mean, R, t, freedom, schedule, twin, work
     evaluate(table, scene, pose, place, work, 2)
 
 
-def blend(results: Array, best: Array, temperature: float, cosine: float) -> tuple[Array, Array]:
-    """Return the mean pose (R, t) of the climbs that ended near the best one.
+@numba.njit(cache=True)
+def blend(results, best, temperature, cosine, R, t):  # type: ignore[no-untyped-def]
+    """Fill R (3, 3) and t (3,) with the mean pose of the climbs that ended near the best one.
 
     The objective is rough within some degrees of its peak (cells change sides), so climbs from
     different starts end beside each other at almost equal heights; their mean is steadier than
@@ -293,12 +304,33 @@ def blend(results: Array, best: Array, temperature: float, cosine: float) -> tup
         temperature: in units of E, positive.
         cosine: of the largest angle that is near.
     """
-    cosines = 0.5 * (results[:, :TRANSLATION] @ best[:TRANSLATION] - 1.0)
-    near = results[cosines > cosine]
-    weights = np.exp(np.minimum((near[:, TOTAL] - best[TOTAL]) / temperature, 0.0))
-    weights /= max(float(weights.sum()), 1e-300)
-    if len(near) < 2:
-        return best[:TRANSLATION].reshape(3, 3).copy(), best[TRANSLATION:TOTAL].copy()
-    u, _, vt = np.linalg.svd((weights @ near[:, :TRANSLATION]).reshape(3, 3))
-    u[:, 2] *= np.sign(np.linalg.det(u) * np.linalg.det(vt))
-    return u @ vt, weights @ near[:, TRANSLATION:TOTAL]
+    R[:] = 0.0
+    t[:] = 0.0
+    total = 0.0
+    for k in range(len(results)):
+        trace = 0.0
+        for i in range(TRANSLATION):
+            trace += results[k, i] * best[i]
+        if not 0.5 * (trace - 1.0) > cosine:
+            continue
+        weight = math.exp(min((results[k, TOTAL] - best[TOTAL]) / temperature, 0.0))
+        total += weight
+        for i in range(3):
+            t[i] += weight * results[k, TRANSLATION + i]
+            for j in range(3):
+                R[i, j] += weight * results[k, 3 * i + j]
+    if not total > 0.0:
+        _take(best, R, t)
+        return
+    t /= total
+    R /= total
+    square = np.empty((3, 3))
+    for _ in range(12):  # to the nearest rotation: R <- R (3 I - R^T R) / 2
+        for i in range(3):
+            for j in range(3):
+                product = R[0, i] * R[0, j] + R[1, i] * R[1, j] + R[2, i] * R[2, j]
+                square[i, j] = (1.5 if i == j else 0.0) - 0.5 * product
+        for i in range(3):
+            x, y, z = R[i, 0], R[i, 1], R[i, 2]
+            for j in range(3):
+                R[i, j] = x * square[0, j] + y * square[1, j] + z * square[2, j]

@@ -27,7 +27,7 @@ from nemo_model.refine import (
     Schedule,
     blend,
     climb_from,
-    climb_on,
+    climb_twice,
     refine,
 )
 from nemo_model.search import lookup_table, peaks, scan
@@ -127,18 +127,15 @@ def solve_cold(
     last = _schedule(model, config.final_adam_steps, config.final_newton_steps)
     chosen = chosen[:found]
     results = np.zeros((found, RESULT))
-    climb_from(
-        model.table, scene, box, model.rotations[chosen], buffers.translations[chosen], freedom,
-        first, buffers.work, results,
+    used = climb_twice(
+        model.table, scene, box, model.rotations, buffers.translations, chosen, freedom, first,
+        last, config.finalists, buffers.work, results,
     )  # fmt: skip
-    used = int(results[:, EVALUATIONS].sum())
-    order = np.argsort(-results[:, TOTAL], kind="stable")[: config.finalists]
-    used += climb_on(model.table, scene, box, order, freedom, last, buffers.work, results)
     best = results[int(np.argmax(results[:, TOTAL]))]
     R, t = _pose(best)
     if config.blend > 0.0:
-        R, mean_t = blend(results, best, config.blend, math.cos(math.radians(config.blend_deg)))
-        t = t if fixed else mean_t
+        near = math.cos(math.radians(config.blend_deg))
+        blend(results, best, config.blend, near, R, np.empty(3) if fixed else t)
     if config.starts > 1 and not _apart(model, results, R).any():
         # all starts led to one mode: the margin needs another, be it a weak one
         away = np.flatnonzero(_apart(model, model.rotations.reshape(-1, 9), R))

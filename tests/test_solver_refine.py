@@ -18,6 +18,7 @@ from nemo_model.refine import (
     TOTAL,
     Box,
     Schedule,
+    blend,
     climb,
     solve_damped,
     step_pose,
@@ -109,3 +110,24 @@ def test_a_climb_with_nothing_to_see_stays_put() -> None:
     assert result[ENERGY] == 0.0
     assert np.isfinite(result).all()
     np.testing.assert_array_equal(result[:9].reshape(3, 3), np.eye(3))
+
+
+def test_the_mean_of_climbs_that_end_together() -> None:
+    rng = np.random.default_rng(3)
+    centre = Rotation.from_rotvec([0.3, -0.8, 0.5])
+    turns = Rotation.from_rotvec(np.radians(8.0) * rng.uniform(-1.0, 1.0, (5, 3)))
+    rows = np.zeros((6, RESULT))
+    rows[:5, :9] = (turns * centre).as_matrix().reshape(5, 9)
+    rows[:, 9:12] = rng.normal(size=(6, 3))
+    rows[:5, TOTAL] = [3.0, 5.0, 4.0, 1.0, 4.5]
+    rows[5, :9] = Rotation.from_rotvec([0.0, 2.0, 0.0]).as_matrix().ravel()
+    rows[5, TOTAL] = 100.0  # far away: it does not count, however high it is
+    R, t = np.empty((3, 3)), np.empty(3)
+    blend(rows, rows[1], 2.0, np.cos(np.radians(40.0)), R, t)
+    weights = np.exp(np.minimum((rows[:5, TOTAL] - 5.0) / 2.0, 0.0))
+    mean = (turns * centre).mean(weights).as_matrix()
+    np.testing.assert_allclose(R @ R.T, np.eye(3), rtol=0, atol=1e-12)
+    np.testing.assert_allclose(R, mean, rtol=0, atol=1e-4)
+    np.testing.assert_allclose(t, weights @ rows[:5, 9:12] / weights.sum(), rtol=1e-9)
+    blend(rows[5:], rows[5], 2.0, 0.9, R, t)
+    np.testing.assert_allclose(R.ravel(), rows[5, :9], rtol=0, atol=1e-12)
