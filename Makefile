@@ -35,8 +35,8 @@ format: test-env  ## let ruff put the code in shape
 	@$(VENV)/bin/ruff format .
 	@$(VENV)/bin/ruff check --fix .
 
-bench: setup  ## solver : backbone and live : replay, as ratios
-	@$(PYTHON_BIN) benchmarks/solver.py && $(PYTHON_BIN) benchmarks/node.py
+bench: setup  ## solver, backbone, several objects, memory, roofline; torch's reference; the node
+	@$(PYTHON_BIN) benchmarks/bench.py && $(PYTHON_BIN) benchmarks/roofline.py && $(PYTHON_BIN) benchmarks/node.py
 
 clean:  ## remove what setup and builds made
 	rm -rf $(VENV) build dist install log out *.egg-info

@@ -16,24 +16,23 @@ from __future__ import annotations
 
 import argparse
 import json
-import platform
 import time
 from collections.abc import Callable
+from dataclasses import replace
 from itertools import product
 from pathlib import Path
 from typing import Any
 
-import numba
 import numpy as np
 from scipy.spatial.transform import Rotation
+from solver_common import about, car_model
 
-from nemo_model.mesh import cuboid
 from nemo_model.objective import Scene, background
 from nemo_model.pose import geodesic, rotation_from_angles
 from nemo_model.refine import RESULT, TOTAL, Schedule, climb_from
-from nemo_model.solver import SolverConfig, SolverModel, _box, solve_cold, solve_warm
+from nemo_model.solver import SolverModel, _box, solve_cold, solve_warm
 from nemo_model.solver_model import buffers_of
-from nemo_model.synthetic import Problem, clutter_features, make_problem, smooth_features
+from nemo_model.synthetic import Problem, make_problem
 
 
 def adam_reference(model: SolverModel, problem: Problem, starts: np.ndarray) -> np.ndarray:
@@ -85,16 +84,12 @@ def measure(
 def rows_of(size: tuple[int, int], args: argparse.Namespace) -> list[dict[str, Any]]:
     """Measure every row for one map size (width, height)."""
     width, height = size
-    mesh = cuboid([-0.18, -0.44, -0.145], [0.18, 0.44, 0.145], args.vertices)
-    features = smooth_features(mesh, args.channels, 1)
-    clutter = clutter_features(16, args.channels, 2)
-    config = SolverConfig(box_weight=0.001)  # synthetic boxes jitter on every side
-    model = SolverModel.build(mesh, features, clutter, config=config)
+    model = car_model(args.vertices, args.channels)
     none = np.zeros(3, dtype=np.int32)
-    other = SolverModel.build(mesh, features, clutter, config=config)
-    other = SolverModel(**{**vars(other), "table": other.table._replace(box_counts=none)})
+    table = model.table._replace(box_counts=none)
+    other = replace(model, table=table, buffers={})
     problems = [
-        make_problem(model.table, clutter, seed, width, height, hidden=0.3, box_jitter=0.02)
+        make_problem(model.table, model.clutter, seed, width, height, hidden=0.3, box_jitter=0.02)
         for seed in range(args.problems)
     ]
     turn = Rotation.from_rotvec(np.radians([6.0, -7.0, 4.0])).as_matrix()
@@ -139,17 +134,17 @@ def main() -> None:
                 flush=True,
             )
     if args.json:
-        about = {
-            "machine": platform.processor() or platform.machine(),
-            "python": platform.python_version(),
-            "numba": numba.__version__,
-            "numpy": np.__version__,
-            "threads": 1,
-            "channels": args.channels,
-            "vertices": args.vertices,
-            "problems": args.problems,
+        document = {
+            "about": {
+                **about(),
+                "threads": 1,
+                "channels": args.channels,
+                "vertices": args.vertices,
+                "problems": args.problems,
+            },
+            "rows": rows,
         }
-        args.json.write_text(json.dumps({"about": about, "rows": rows}, indent=2) + "\n")
+        args.json.write_text(json.dumps(document, indent=2) + "\n")
 
 
 if __name__ == "__main__":

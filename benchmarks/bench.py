@@ -1,0 +1,140 @@
+# SPDX-License-Identifier: Apache-2.0
+"""All of `make bench` in one run and one table: solver, backbone, several objects, memory.
+
+    python benchmarks/bench.py --json benchmarks/results/bench.json
+
+Solver rows: see solver.py. Ratios are to the paper's schedule on the same kernels, at the same map
+size, in this run. Photo to pose: the shipped model on pictures of noise (the backbone's time does
+not depend on what it sees) and on maps rendered with its own features, object after object. The
+solver uses one thread; the backbone's threads are given. The torch and PyTorch3D reference is run
+by reference.py where torch is installed.
+"""
+
+from __future__ import annotations
+
+import argparse
+import importlib.util
+import json
+import resource
+import subprocess
+import sys
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import solver
+from solver_common import about, fastest
+
+from nemo_model.estimator import Estimator
+from nemo_model.solver import SolverModel, solve_cold, solve_warm
+from nemo_model.solver_model import buffers_of
+from nemo_model.synthetic import make_problem
+
+SIZES = ("24x16", "28x28", "40x40", "56x56")
+OBJECTS = (1, 3, 10)
+HERE = Path(__file__).parent
+
+
+def solver_rows(args: argparse.Namespace) -> list[dict[str, Any]]:
+    """Rows of solver.py, each with its ratio to the paper's schedule."""
+    rows = []
+    for size in args.sizes:
+        width, height = (int(part) for part in size.split("x"))
+        found = solver.rows_of((width, height), args)
+        paper = found[-1]["wall_ms"]
+        rows += [{**row, "ratio": round(paper / row["wall_ms"], 2)} for row in found]
+    return rows
+
+
+def photo_to_pose(path: Path, repeats: int) -> list[dict[str, Any]]:
+    """Milliseconds for 1, 3 and 10 objects of one picture: crop and backbone, cold, warm."""
+    rows = []
+    for threads in (1, 2):
+        estimator = Estimator.load(path, threads=threads)
+        for count in OBJECTS:
+            times = _objects(estimator, count, repeats)
+            rows.append({"objects": count, "backbone_threads": threads, **times})
+    return rows
+
+
+def _objects(estimator: Estimator, count: int, repeats: int) -> dict[str, float]:
+    image = np.random.default_rng(0).integers(0, 255, (480, 640, 3), dtype=np.uint8)
+    K = np.array([[600.0, 0.0, 320.0], [0.0, 600.0, 240.0], [0.0, 0.0, 1.0]])
+    boxes = [np.array([40.0 + 30 * k, 100.0, 240.0 + 30 * k, 220.0]) for k in range(count)]
+    model, card = estimator.solver, estimator.bundle.card
+    size = card.width // 8, card.height // 8
+    seen = [make_problem(model.table, model.clutter, k, *size, hidden=0.3) for k in range(count)]
+    runs = {
+        "crop_and_backbone_ms": lambda: [estimator.observe(image, K, box) for box in boxes],
+        "cold_ms": lambda: [solve_cold(model, p.features, p.K_map, p.box) for p in seen],
+        "warm_ms": lambda: [solve_warm(model, p.features, p.K_map, p.R, p.t, p.box) for p in seen],
+    }
+    return {name: round(fastest(run, repeats), 2) for name, run in runs.items()}
+
+
+def memory(model: SolverModel, sizes: tuple[str, ...]) -> dict[str, float]:
+    """MiB of the solver's tables, of its buffers by map size, and the process's peak."""
+    found = {"tables": _mib(model.table) + _mib(model.patches)}
+    for size in sizes:
+        width, height = (int(part) for part in size.split("x"))
+        buffers = buffers_of(model, height, width)
+        found[f"buffers {size}"] = _mib(vars(buffers).values()) + _mib(buffers.work)
+    found["process, peak"] = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / 1024
+    return {name: round(value, 2) for name, value in found.items()}
+
+
+def _mib(parts: Any) -> float:
+    return float(sum(part.nbytes for part in parts if isinstance(part, np.ndarray)) / 2**20)
+
+
+def reference() -> dict[str, Any] | None:
+    """Run the torch and PyTorch3D reference where it is there and can run."""
+    script = HERE / "reference.py"
+    if not script.is_file() or importlib.util.find_spec("torch") is None:
+        return None
+    return {"rc": subprocess.run([sys.executable, str(script)], check=False).returncode}
+
+
+def show(document: dict[str, Any]) -> None:
+    """Print the table."""
+    print(f"{'map':>7}  {'solver':<15}{'wall ms':>9}{'cpu ms':>9}{'x paper':>9}{'error deg':>11}"
+          f"{'< 30 deg':>10}")  # fmt: skip
+    for row in document["solver"]:
+        print(f"{row['map']:>7}  {row['solver']:<15}{row['wall_ms']:>9.3f}{row['cpu_ms']:>9.3f}"
+              f"{row['ratio']:>9.1f}{row['median_error_deg']:>11.2f}"
+              f"{row['within_30_deg']:>10.2f}")  # fmt: skip
+    print(f"\n{'objects':>7}{'threads':>9}{'crop+backbone ms':>18}{'cold ms':>9}{'warm ms':>9}")
+    for row in document.get("photo_to_pose", []):
+        print(f"{row['objects']:>7}{row['backbone_threads']:>9}{row['crop_and_backbone_ms']:>18.2f}"
+              f"{row['cold_ms']:>9.2f}{row['warm_ms']:>9.2f}")  # fmt: skip
+    print("\nMiB: " + ", ".join(f"{k} {v}" for k, v in document["memory"].items()), flush=True)
+
+
+def main() -> None:
+    """Run everything and print one table."""
+    parser = argparse.ArgumentParser(description=(__doc__ or "").splitlines()[0])
+    parser.add_argument("--sizes", nargs="+", default=list(SIZES))
+    parser.add_argument("--channels", type=int, default=64)
+    parser.add_argument("--vertices", type=int, default=1000)
+    parser.add_argument("--problems", type=int, default=20, help="per map size")
+    parser.add_argument("--repeats", type=int, default=5, help="the fastest counts")
+    parser.add_argument("--model", type=Path, default=HERE.parent / "models" / "car")
+    parser.add_argument("--no-reference", action="store_true")
+    parser.add_argument("--json", type=Path, help="write the figures here")
+    args = parser.parse_args()
+    document: dict[str, Any] = {"about": about()}
+    document["about"] |= {key: getattr(args, key) for key in ("channels", "vertices", "problems")}
+    document["solver"] = solver_rows(args)
+    if (args.model / "card.json").is_file():
+        document["photo_to_pose"] = photo_to_pose(args.model, args.repeats)
+    model = solver.car_model(args.vertices, args.channels)
+    document["memory"] = memory(model, tuple(args.sizes))
+    show(document)
+    if args.json:
+        args.json.write_text(json.dumps(document, indent=1) + "\n", encoding="utf-8")
+    if not args.no_reference:
+        reference()
+
+
+if __name__ == "__main__":
+    main()
