@@ -4,6 +4,7 @@
 from __future__ import annotations
 
 import importlib.util
+import json
 import subprocess
 import sys
 from itertools import product
@@ -14,9 +15,11 @@ import pytest
 import tiny
 import torch
 from hypothesis import strategies as st
+from pascal3d_files import small_set
 from properties import holds_for
 
 from nemo_model.camera import Camera
+from nemo_model.cli import main
 from nemo_model.errors import NemoError
 from nemo_model.estimator import Estimator, Given
 from nemo_model.mesh import cuboid
@@ -127,6 +130,25 @@ def test_the_estimator_takes_it_as_it_takes_its_own_solver(tmp_path: Path) -> No
     assert 0.0 <= found.score <= 1.0
     assert np.isfinite(found.covariance).all()
     assert found.mode == "cold"
+
+
+def test_nemo_evaluate_writes_the_same_json_with_it(tmp_path: Path) -> None:
+    model, photos = tiny.write(tmp_path / "tiny"), small_set(tmp_path / "photos")
+    found = {}
+    for name in ("numba", "torch"):
+        out = tmp_path / f"{name}.json"
+        words = ["evaluate", "--model", model, "--root", photos, "--protocol", "paper",
+                 "--limit", 1, "--solver", name, "--json", out]  # fmt: skip
+        assert main([str(word) for word in words]) == 0
+        found[name] = json.loads(out.read_text())
+        assert found[name]["solver"] == name
+        assert found[name]["failed"] == 0
+    assert found["torch"].keys() == found["numba"].keys()
+    ours, theirs = (document["images"][0] for document in found.values())
+    assert ours.keys() == theirs.keys()
+    assert ours["name"] == theirs["name"]
+    assert ours["rotation_error_deg"] != theirs["rotation_error_deg"]
+    assert found["torch"]["ms"]["solve"] > found["numba"]["ms"]["solve"]
 
 
 def test_numba_is_the_solver_that_ships() -> None:
