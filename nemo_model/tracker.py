@@ -19,13 +19,14 @@ from collections.abc import Mapping, Sequence
 from dataclasses import replace
 from typing import Any
 
-from nemo_model.boxes import Detection, predict, reason_against
+from nemo_model.boxes import Detection, predict
 from nemo_model.camera import Camera
 from nemo_model.errors import NemoError
 from nemo_model.symmetry import NONE
 from nemo_model.tracking.association import associate
-from nemo_model.tracking.budget import Purse
+from nemo_model.tracking.budget import Clock, Purse
 from nemo_model.tracking.config import TrackerConfig
+from nemo_model.tracking.intake import accept
 from nemo_model.tracking.late import absorb
 from nemo_model.tracking.looking import doubted, refine, search, solve
 from nemo_model.tracking.memory import Memory, Picture, Task
@@ -72,13 +73,20 @@ class Tracker:
     """Follows several objects of several categories. Not thread safe; one frame at a time."""
 
     def __init__(
-        self, estimators: Mapping[str, PoseEstimator], config: TrackerConfig | None = None
+        self,
+        estimators: Mapping[str, PoseEstimator],
+        config: TrackerConfig | None = None,
+        clock: Clock | None = None,
     ) -> None:
-        """estimators: by category name. Raises NemoError when there are none."""
+        """estimators: by category name. clock: seconds, for a budget that is kept in time too.
+
+        Raises NemoError when there are no estimators.
+        """
         if not estimators:
             raise NemoError("tracker: no estimators given, load at least one model")
         self.estimators = dict(estimators)
         self.config = config or TrackerConfig()
+        self.clock = clock
         self.reset()
 
     def reset(self) -> None:
@@ -97,7 +105,7 @@ class Tracker:
         """
         check_image(frame)
         reset = self._advance_clock(frame.stamp_ns)
-        purse = Purse(self.config)
+        purse = Purse(self.config, self.clock)
         rejected: list[Rejected] = []
         waiting = sorted([*self._late, *frame.late], key=lambda one: one.stamp_ns)
         self._late = []
@@ -158,26 +166,7 @@ class Tracker:
         self, detections: Sequence[Detection], camera: Camera
     ) -> tuple[list[Detection], list[Rejected]]:
         """Sort boxes into usable ones and rejected ones."""
-        good: list[Detection] = []
-        rejected: list[Rejected] = []
-        best: dict[str, Detection] = {}  # of the boxes that share an id, the highest score
-        for detection in detections:
-            reason = reason_against(detection, camera, self.config.min_box_px)
-            if reason is None and detection.category not in self.estimators:
-                known = ", ".join(sorted(self.estimators))
-                reason = f"no model for category {detection.category!r} (loaded: {known})"
-            if reason is not None:
-                rejected.append(Rejected(detection, reason))
-                continue
-            good.append(detection)
-            rival = best.get(detection.track_id)
-            if rival is None or detection.score > rival.score:
-                best[detection.track_id] = detection
-        twins = [d for d in good if d.track_id and d is not best[d.track_id]]
-        for twin in twins:
-            reason = f"a better box of this frame has the same id {twin.track_id!r}"
-            rejected.append(Rejected(twin, reason))
-        return [d for d in good if not any(d is twin for twin in twins)], rejected
+        return accept(detections, camera, sorted(self.estimators), self.config.min_box_px)
 
     def join(
         self, detections: Sequence[Detection], stamp_ns: int, camera: Camera
@@ -233,6 +222,7 @@ class Tracker:
         config = self.config
         looks: dict[str, Look] = {}
         chosen: list[Task] = []
+        refined: list[tuple[Task, Any, str, Any]] = []
         for task in sorted(tasks, key=lambda t: (-t.memory.waited, t.detection is None)):
             memory = task.memory
             why = "" if task.detection is not None else obstacle(task, tasks, frame, config)
@@ -242,20 +232,15 @@ class Tracker:
                 continue
             first = memory.estimate is None
             solving = config.cost_cold_ms if first else config.cost_warm_ms
-            if purse.pay(config.cost_observe_ms + solving):
-                chosen.append(task)
-                memory.waited = 0
-            else:
+            if not purse.pay(config.cost_observe_ms + solving):
                 memory.waited += 1
-        self._observe(chosen, frame, looks)
-        refined = []
-        for task in chosen:
-            if task.seen is None:
                 continue
-            try:
-                refined.append((task, *self.first_look(task, frame, purse)))
-            except ValueError as error:
-                looks[task.memory.id] = _failed(task, frame, error)
+            memory.waited = 0
+            chosen.append(task)
+            if purse.timed:  # one by one: the clock decides about the next
+                refined += self._first_looks(chosen, frame, purse, looks)
+                chosen = []
+        refined += self._first_looks(chosen, frame, purse, looks)
         for task, estimate, how, prior in refined:
             try:
                 looks[task.memory.id] = self.settle(task, estimate, how, prior, frame, purse)
@@ -265,6 +250,21 @@ class Tracker:
             self._merge(old, young, looks)
         refuse_doubles(tasks, looks)
         return looks
+
+    def _first_looks(
+        self, chosen: Sequence[Task], frame: Frame, purse: Purse, looks: dict[str, Look]
+    ) -> list[tuple[Task, Any, str, Any]]:
+        """Observe and refine; what fails is noted in `looks`."""
+        self._observe(chosen, frame, looks)
+        refined = []
+        for task in chosen:
+            if task.seen is None:
+                continue
+            try:
+                refined.append((task, *self.first_look(task, frame, purse)))
+            except ValueError as error:
+                looks[task.memory.id] = _failed(task, frame, error)
+        return refined
 
     def _observe(self, chosen: Sequence[Task], frame: Frame, looks: dict[str, Look]) -> None:
         """All boxes of a category go through its network at once; a bad one spoils only itself."""

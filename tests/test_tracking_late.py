@@ -194,3 +194,25 @@ def test_many_corrections_leave_rotations_rotations():
     results = run_late(make(Restless()), 80, 3, 0.0)
     R = results[-1].tracks[0].estimate.rotation
     np.testing.assert_allclose(R @ R.T, np.eye(3), atol=1e-7)
+
+
+def test_a_clock_that_runs_faster_than_the_costs_ends_the_work_earlier():
+    now = [0.0]
+
+    class Slow(FakeEstimator):
+        def observe_many(self, image, K, boxes):
+            now[0] += 0.010 * len(boxes)  # 10 ms where the table says 4
+            return super().observe_many(image, K, boxes)
+
+    estimator = Slow()
+    tracker = make(estimator, budget_ms=40.0)
+    tracker.clock = lambda: now[0]
+    for i in range(20):
+        begin = now[0]
+        tracker.step(frame(0.05 * i, *grid(10)))
+        assert now[0] - begin <= 0.040 + 1e-9
+    assert len(estimator.observed) == pytest.approx(20 * 2.5, abs=20)
+    tracker = make(Slow(), budget_ms=40.0)
+    begin = now[0]
+    tracker.step(frame(0.0, *grid(10)))
+    assert now[0] - begin > 0.040, "by the table alone"

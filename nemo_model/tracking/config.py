@@ -40,7 +40,7 @@ class TrackerConfig:
     damping_s: float = 1.0  # a predicted velocity dies away with this time constant; 0: no motion
     # boxes that come late
     buffer_frames: int = 10  # images kept for boxes that come after their image; 0: none
-    # budget: counted by these costs, not by a clock, so that replay gives the same bytes
+    # budget: counted by these costs (and live by the clock as well, where that is more)
     budget_ms: float = 0.0  # work per frame; what does not fit waits for the next one; 0: no limit
     cost_observe_ms: float = 4.0  # of running the network on one box
     cost_warm_ms: float = 1.0  # of one refinement
