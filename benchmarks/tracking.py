@@ -359,7 +359,7 @@ def markdown(document: dict[str, Any]) -> str:
             "",
         ]
         lines += [
-            "| objects | budget ms | counted by | p50 | p95 | p99 | max | over | waiting per frame |",
+            "| objects | budget ms | counted by | p50 | p95 | p99 | max | over | waiting |",
             "|---|---|---|---|---|---|---|---|---|",
         ]
         for r in document["timing"]:

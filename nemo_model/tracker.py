@@ -26,7 +26,7 @@ from nemo_model.symmetry import NONE
 from nemo_model.tracking.association import associate
 from nemo_model.tracking.budget import Clock, Purse
 from nemo_model.tracking.config import TrackerConfig
-from nemo_model.tracking.intake import accept
+from nemo_model.tracking.intake import Accepted, accept
 from nemo_model.tracking.late import absorb
 from nemo_model.tracking.looking import doubted, refine, search, solve
 from nemo_model.tracking.memory import Memory, Picture, Task
@@ -162,11 +162,9 @@ class Tracker:
                 self._given[detection.category] = number
                 return name
 
-    def accept(
-        self, detections: Sequence[Detection], camera: Camera
-    ) -> tuple[list[Detection], list[Rejected]]:
+    def accept(self, boxes: Sequence[Detection], camera: Camera) -> Accepted:
         """Sort boxes into usable ones and rejected ones."""
-        return accept(detections, camera, sorted(self.estimators), self.config.min_box_px)
+        return accept(boxes, camera, sorted(self.estimators), self.config.min_box_px)
 
     def join(
         self, detections: Sequence[Detection], stamp_ns: int, camera: Camera

@@ -102,7 +102,7 @@ class PoseNode(LifecycleNode):
             )
             self.get_logger().info(f"model {model} is loaded, now warmed up (once: compiled)")
             warm_up(estimators)
-            tracker = Tracker(estimators, self._settings.tracker)
+            tracker = Tracker(estimators, self._settings.tracker, time.perf_counter)
         except Exception as error:
             # FAILURE leaves the node unconfigured and alive: a manager may try again
             self._health.error(f"cannot load the model: {error}")

@@ -9,10 +9,13 @@ from nemo_model.boxes import Detection, reason_against
 from nemo_model.camera import Camera
 from nemo_model.tracking.types import Rejected
 
+Accepted = tuple[list[Detection], list[Rejected]]
+"""Usable boxes, and the others with what is wrong with them."""
+
 
 def accept(
     detections: Sequence[Detection], camera: Camera, categories: Sequence[str], min_box_px: float
-) -> tuple[list[Detection], list[Rejected]]:
+) -> Accepted:
     """Sort boxes into usable ones and rejected ones; categories: those with a model."""
     good: list[Detection] = []
     rejected: list[Rejected] = []
