@@ -32,17 +32,31 @@ def test_rows_are_paired_by_photo(benchmark: ModuleType) -> None:
     images = [
         {"level": 3, "solvers": {"numba": a, "torch": b}} for a, b in zip(numba, torch, strict=True)
     ]
-    ours, theirs = benchmark.rows(images, ["numba", "torch"])
+    ours, theirs = benchmark.all_rows(images, ["numba", "torch"])
     assert ours["median_time_ratio"] == 1.0
-    assert ours["numba_energy_at_least"] == ours["numba_error_at_most"] == 1.0
+    assert ours["numba_energy_at_least"] == 1.0
     assert theirs["median_time_ratio"] == 200.0  # of 100, 200, 200
     assert theirs["median_cpu_ms"] == 800.0
     assert theirs["numba_energy_at_least"] == pytest.approx(2 / 3)  # 20 is within 1 % of 20.1
-    assert theirs["numba_error_at_most"] == pytest.approx(2 / 3)  # half a degree is no difference
+    assert theirs["numba_acc_pi_18"] == pytest.approx(2 / 3)
+    assert theirs["numba_median_error_deg"] == 8.0
     assert theirs["acc_pi_6"] == pytest.approx(2 / 3)
-    assert (theirs["level"], theirs["photos"], theirs["median_error_deg"]) == (3, 3, 8.4)
-    alone = benchmark.rows([{"level": 0, "solvers": {"torch": torch[0]}}], ["torch"])
+    assert (theirs["level"], theirs["photos"], theirs["median_error_deg"]) == ("L3", 3, 8.4)
+    alone = benchmark.rows([{"level": 0, "solvers": {"torch": torch[0]}}], ["torch"], "L0")
     assert "median_time_ratio" not in alone[0]
+
+
+def test_a_solver_that_saw_few_photos_is_paired_on_these(benchmark: ModuleType) -> None:
+    images = [
+        {"level": level, "solvers": {"numba": result(level + 1.0, 10.0, 2.0)}} for level in (0, 1)
+    ]
+    images[1]["solvers"]["pytorch3d"] = result(9.0, 10.0, 8000.0)
+    found = benchmark.all_rows(images, ["numba", "pytorch3d"])
+    names = [(row["level"], row["solver"], row["photos"]) for row in found]
+    assert names == [("L0", "numba", 1), ("L1", "numba", 1), ("L1", "pytorch3d", 1),
+                     ("all", "numba", 2), ("all", "pytorch3d", 1)]  # fmt: skip
+    assert found[-1]["median_time_ratio"] == 4000.0
+    assert found[-1]["numba_median_error_deg"] == 2.0
 
 
 def test_without_data_it_says_so(benchmark: ModuleType, capsys: pytest.CaptureFixture[str]) -> None:
