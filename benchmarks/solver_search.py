@@ -75,7 +75,7 @@ def synthetic(model: SolverModel, count: int, size: tuple[int, int]) -> list[Cas
 
 def photographed(path: Path) -> list[Case]:
     """Problems of real photos, kept by solver_maps.py."""
-    data = np.load(path)
+    data = dict(np.load(path))  # read once: an npz file is read anew at each access
     return [
         Case(
             Problem(data["features"][k], data["K"][k], data["box"][k], data["R"][k], data["t"][k]),
