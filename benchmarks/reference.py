@@ -10,9 +10,9 @@ given. Each photo's features are computed once, then every solver searches the s
 thread. PyTorch3D, the slow one, takes the first --pytorch3d-limit photos of a level only, and is
 paired on these. Times are the process's CPU time, which a busy machine lengthens less than the
 wall's; of the numba solver, the fastest of five. Energies are compared by one judge, the
-reference's objective in float64 at each pose. The paper's search also moves the distance, which
-lets it climb higher on a car that is larger than the cuboid, and the numba solver holds it: "torch,
-held" is the paper's search at the given distance, on equal terms.
+reference's objective in float64 at each pose. The paper's search also moves the distance, a
+freedom that the numba solver does not take: "torch, held" is the paper's search at the given
+distance, on equal terms.
 """
 
 from __future__ import annotations
