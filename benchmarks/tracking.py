@@ -326,7 +326,8 @@ def markdown(document: dict[str, Any]) -> str:
         "were chosen on seed 0.",
         "",
         "| sequence | seed | visible | tracker | gross + missing | frame by frame "
-        "| gross + missing | gross, score > 0.9 | id switches | said after | lost after | found after |",
+        "| gross + missing | gross, score > 0.9 | id switches "
+        "| said after | lost after | found after |",
         "|---|---|---|---|---|---|---|---|---|---|---|---|",
     ]
     for row in document["sequences"]:
