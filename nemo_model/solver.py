@@ -33,7 +33,7 @@ from nemo_model.refine import (
 from nemo_model.search import lookup_table, peaks, scan
 from nemo_model.solver_model import Buffers, SolverConfig, SolverModel, buffers_of
 
-__all__ = ["Solution", "SolverConfig", "SolverModel", "solve_cold", "solve_warm"]
+__all__ = ["Solution", "SolverConfig", "SolverModel", "prepare", "solve_cold", "solve_warm"]
 
 Array = npt.NDArray[np.float64]
 
@@ -189,6 +189,18 @@ def solve_warm(
     )  # fmt: skip
     used = int(results[:, EVALUATIONS].sum())
     return _solution(model, scene, buffers, results, results[0], _pose(results[0]), used)
+
+
+def prepare(model: SolverModel, height: int, width: int) -> None:
+    """Compile what only some searches need, so that none of them has to wait for it."""
+    K = np.array([[float(width), 0.0, 0.5 * width], [0.0, float(width), 0.5 * height], [0, 0, 1.0]])
+    empty = np.zeros((height, width, model.table.features.shape[1]), dtype=np.float32)
+    scene, buffers = _scene(model, empty, K)
+    box = _box(model, (0.2 * width, 0.2 * height, 0.8 * width, 0.8 * height), K, (True,) * 4, False)
+    climb_from(
+        model.table, scene, box, model.rotations[[0]], np.array([[0.0, 0.0, 3.0]]), 6,
+        _schedule(model, 0, 0), buffers.work, np.zeros((1, RESULT)),
+    )  # fmt: skip
 
 
 def _scene(

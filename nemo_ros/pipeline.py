@@ -11,14 +11,12 @@ from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Any
 
-import numpy as np
-from numpy.typing import NDArray
-
 from nemo_model.boxes import Detection
 from nemo_model.camera import Camera
 from nemo_model.errors import NemoError
 from nemo_model.estimator import Estimator
 from nemo_model.tracker import Frame, LateBoxes, StepResult, Tracker
+from nemo_model.warm_up import warm_up as warm_up_one
 from nemo_ros import conversion
 from nemo_ros.rectify import Distortion, Rectifier
 
@@ -96,16 +94,8 @@ def load_estimators(
 
 def warm_up(estimators: Mapping[str, Estimator]) -> None:
     """Run every model once, cold and warm, so that nothing is compiled during the first frame."""
-    image: NDArray[np.uint8] = (
-        np.random.default_rng(0).integers(0, 255, (240, 320, 3)).astype(np.uint8)
-    )
-    K = np.array([[300.0, 0.0, 159.5], [0.0, 300.0, 119.5], [0.0, 0.0, 1.0]])
-    box = (80.0, 60.0, 240.0, 180.0)
     for estimator in estimators.values():
-        estimate = estimator.estimate(image, K, box)
-        prior = estimate.T_cam_obj.copy()
-        prior[2, 3] = max(float(prior[2, 3]), 0.1)
-        estimator.estimate(image, K, box, prior=prior)
+        warm_up_one(estimator)
 
 
 class Pipeline:
