@@ -123,8 +123,10 @@ def solve_cold(
     chosen = np.zeros(config.starts, dtype=np.int64)
     found = peaks(model.rotations, buffers.scores, math.cos(math.radians(config.apart_deg)), chosen)
     freedom = 3 if fixed else 6
-    first = _schedule(model, config.start_adam_steps, config.start_newton_steps)
-    last = _schedule(model, config.final_adam_steps, config.final_newton_steps)
+    start_steps = config.given_start_adam_steps if fixed else config.start_adam_steps
+    final_steps = config.given_final_adam_steps if fixed else config.final_adam_steps
+    first = _schedule(model, start_steps, config.start_newton_steps)
+    last = _schedule(model, final_steps, config.final_newton_steps)
     chosen = chosen[:found]
     results = np.zeros((found, RESULT))
     used = climb_twice(

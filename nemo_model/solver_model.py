@@ -35,6 +35,8 @@ class SolverConfig:
         finalists: best climbs that are climbed longer.
         start_adam_steps, start_newton_steps: of the first climb.
         final_adam_steps, final_newton_steps: of the second climb.
+        given_start_adam_steps, given_final_adam_steps: the same where the place is given; three
+            unknowns need fewer steps (chosen on photos of train-tune, L0 to L3).
         warm_adam_steps, warm_newton_steps, warm_rate_start, warm_damping: of a warm start; Adam
             widens the basin from about 15 to about 30 degrees, and its first steps are shorter than
             a cold start's.
@@ -73,6 +75,8 @@ class SolverConfig:
     start_newton_steps: int = 2
     final_adam_steps: int = 10
     final_newton_steps: int = 6
+    given_start_adam_steps: int = 10
+    given_final_adam_steps: int = 8
     warm_adam_steps: int = 10
     warm_newton_steps: int = 8
     warm_rate_start: float = 0.05
