@@ -279,8 +279,10 @@ def markdown(document: dict[str, Any]) -> str:
             "Hidden from one side, as by a wall; robot protocol, by what the boxes enclose and "
             f"whether the estimator is told ({WALL_LIMIT} photos at most):",
             table(
-                ["box around", *(f"L{level}" for level in WALL_LEVELS)],
-                [[name, *(_cell(row) for row in rows.values())]
+                ["box around", *(f"L{level}" for level in WALL_LEVELS),
+                 *(f"L{level}: AUROC / ECE" for level in WALL_LEVELS)],
+                [[name, *(_cell(row) for row in rows.values()),
+                  *(_trust(row) for row in rows.values())]
                  for name, rows in document["walls"].items()],
             ),
         ]  # fmt: skip
@@ -297,6 +299,11 @@ def _cell(row: dict[str, Any]) -> str:
         f"{percent(row['acc_pi_6'])} / {percent(row['acc_pi_18'])} / "
         f"{figure(row['median_error_deg'])}"
     )
+
+
+def _trust(row: dict[str, Any]) -> str:
+    score = row["confidence"]
+    return f"{figure(score['auroc'], 2)} / {figure(score['ece'], 2)}"
 
 
 def _azimuth_rows(levels: dict[str, Any]) -> list[list[str]]:

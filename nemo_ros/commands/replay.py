@@ -256,6 +256,8 @@ def _print_summary(
             f"{tally.boxes_without_image} box messages without an image, "
             f"{len(tally.problems)} problems"
         )
+        if tally.images_without_boxes and tally.boxes_without_image:
+            print("  do their stamps differ? join_tolerance_ms in the parameter file joins them")
     if scores is not None:
         print(scoring.as_text(scores))
     for text, count in Counter(str(problem) for problem in tally.problems).most_common(5):
