@@ -7,6 +7,9 @@ from typing import Any
 
 from pydantic import BaseModel, ConfigDict, Field, model_validator
 
+STEEPEST = 50.0
+"""No fit of scaled statistics gives a larger number; a damaged card may."""
+
 
 class Logistic(BaseModel):
     """P = 1 / (1 + exp(-(intercept + sum_k weights_k z_k))), z the scaled statistics."""
@@ -63,4 +66,8 @@ class Calibration(BaseModel):
         models = (self.within_30, self.within_10, self.even_30, self.even_10, self.spread)
         if any(set(model.weights) - set(self.means) for model in models):
             raise ValueError("weights must name statistics that means and deviations name")
+        for name in ("within_30", "within_10", "even_30", "even_10"):
+            model = getattr(self, name)
+            if max(map(abs, (model.intercept, *model.weights.values()))) > STEEPEST:
+                raise ValueError(f"{name}: a number beyond {STEEPEST:g} is no fit's")
         return self

@@ -8,6 +8,7 @@ latency cannot grow. There is no pose logic here: see nemo_ros.pipeline and nemo
 
 from __future__ import annotations
 
+import sys
 import time
 from collections.abc import Callable, Mapping, Sequence
 from functools import partial
@@ -24,6 +25,7 @@ from rclpy.qos import HistoryPolicy, QoSProfile, ReliabilityPolicy
 from rclpy.qos_overriding_options import QoSOverridingOptions
 
 from nemo_model import overlay
+from nemo_model.errors import NemoError
 from nemo_model.tracker import StaleFrame, Tracker
 from nemo_ros import conversion, parameters
 from nemo_ros.diagnostics import Health, facts_of, model_facts, track_status
@@ -370,8 +372,13 @@ class PoseNode(LifecycleNode):
 
 def main(args: Sequence[str] | None = None) -> int:
     """Entry point of the executable ``pose_node``."""
-    rclpy.init(args=None if args is None else list(args))
-    node = PoseNode()
+    try:
+        rclpy.init(args=None if args is None else list(args))
+        node = PoseNode()
+    except (NemoError, RuntimeError) as error:  # RCLError is one: a name, a file of parameters
+        print(f"pose_node: error: {error}", file=sys.stderr)
+        rclpy.try_shutdown()
+        return 2
     try:
         rclpy.spin(node)
     except (KeyboardInterrupt, ExternalShutdownException):

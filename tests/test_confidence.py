@@ -65,7 +65,7 @@ def test_far_outliers_cannot_make_certain() -> None:
     values = {"a": 1e9, "b": -1e9}
     assert scaled(calibration(), values) == {"a": 4.0, "b": -4.0}
     assert probabilities(calibration(), values)[0] == pytest.approx(sigmoid(12.5))
-    hopeless = calibration(within_30=Logistic(intercept=-1e6, weights={}))
+    hopeless = calibration(within_30=Logistic(intercept=-50.0, weights={}))
     assert 0.0 < probabilities(hopeless, values)[0] < 1e-10
 
 
@@ -81,6 +81,10 @@ def test_a_calibration_that_does_not_fit_together_is_refused() -> None:
         calibration(deviations={"a": 0.1, "b": 0.0})
     with pytest.raises(ValueError, match="must name statistics"):
         calibration(even_30=Logistic(intercept=0.0, weights={"z": 1.0}))
+    with pytest.raises(ValueError, match="within_30: a number beyond 50 is no fit's"):
+        calibration(within_30=Logistic(intercept=99.0, weights={}))
+    with pytest.raises(ValueError, match="even_10: a number beyond 50 is no fit's"):
+        calibration(even_10=Logistic(intercept=0.0, weights={"a": 1e308}))
 
 
 def test_the_names_of_the_statistics_are_distinct() -> None:
