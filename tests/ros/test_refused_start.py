@@ -28,7 +28,8 @@ def test_a_wrong_parameter_file(
         path.write_text(text)
     found = subprocess.run(
         [sys.executable, "-c", PROGRAM, "--ros-args", "--params-file", str(path)],
-        capture_output=True, text=True, check=False, timeout=60, env={**os.environ, **ros_environment},
+        capture_output=True, text=True, check=False, timeout=60,
+        env={**os.environ, **ros_environment},
     )  # fmt: skip
     assert found.returncode == 2
     assert message in found.stderr
