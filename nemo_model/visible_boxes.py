@@ -54,7 +54,8 @@ def solve_cold_visible(
     found = [
         solve_cold(model, features, K_map, box_map, None, trusted) for trusted in doubts(reliable)
     ]
-    best = max(found, key=lambda solution: solution.energy)
+    used = sum(one.evaluations for one in found)
+    best = replace(max(found, key=lambda solution: solution.energy), evaluations=used)
     apart = np.deg2rad(model.config.second_apart_deg)
     rivals = [one for one in found if geodesic(one.R, best.R) > apart]
     if not rivals:
@@ -70,7 +71,6 @@ def solve_cold_visible(
         second_R=rival.R,
         second_t=rival.t,
         second_energy=rival.energy,
-        evaluations=sum(one.evaluations for one in found),
     )
 
 

@@ -77,6 +77,7 @@ def test_the_best_explanation_wins_and_its_margin_is_to_the_best_other(model: So
     found = solve_cold_visible(*words)
     best = max(attempts, key=lambda one: one.energy)
     assert found.energy == best.energy
+    assert found.evaluations == sum(one.evaluations for one in attempts)
     np.testing.assert_array_equal(found.R, best.R)
     apart = [a.energy for a in attempts if np.degrees(geodesic(a.R, best.R)) > 25.0]
     assert found.margin <= best.margin
