@@ -9,6 +9,7 @@ from pathlib import Path
 
 from pydantic import ValidationError
 
+from nemo_model.datasets.common import read_lines
 from nemo_model.datasets.layout import SOURCES
 from nemo_model.datasets.views import VIEWS
 from nemo_model.errors import NemoError
@@ -30,6 +31,9 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("--resume", action="store_true", help="go on from the checkpoint in --out")
     parser.add_argument("--from", dest="start", type=Path, metavar="BUNDLE",
                         help="start from this bundle's weights, not from ImageNet's")  # fmt: skip
+    parser.add_argument("--leave-out", type=Path, metavar="FILE",
+                        help="names of photos not to train on, one a line; see "
+                        "benchmarks/doubtful_labels.py")  # fmt: skip
     parser.add_argument("--save-every", type=int, default=250, help="steps between checkpoints")
     text = "other fields of TrainConfig, e.g. batch=16 augment.flip=0"
     parser.add_argument("--set", nargs="*", default=[], metavar="KEY=JSON", help=text)
@@ -50,6 +54,8 @@ def run(args: argparse.Namespace) -> int:
     }  # fmt: skip
     if args.steps is not None:
         values["steps"] = args.steps
+    if args.leave_out is not None:
+        values["left_out"] = read_lines(args.leave_out)
     values = _with_settings(values, args.set)
     try:
         config = TrainConfig.model_validate(values)

@@ -110,4 +110,7 @@ class TrainConfig(BaseModel):
     balance: float = Field(
         default=0.75, ge=0, le=1, description="0: as the photos are, 1: every bin as often"
     )
+    left_out: tuple[str, ...] = Field(
+        default=(), description="names of photos not to train on, as those with a wrong label"
+    )
     augment: AugmentConfig = AugmentConfig()

@@ -70,7 +70,15 @@ def sample_maker(root: Path, backgrounds: Path, config: TrainConfig) -> tuple[Sa
     """Read data and return the maker of samples and the category's outline (P, 3)."""
     dataset = Pascal3D(root, config.category, config.source, config.split, config.views)
     mesh, outline, cads = category_geometry(dataset, config.vertices)
-    objects = list(dataset)
+    unknown = set(config.left_out) - {item.name for item in dataset}
+    if unknown:
+        raise NemoError(
+            f"photos to leave out: {sorted(unknown)[0]} and {len(unknown) - 1} more are not in "
+            f"{config.source}/{config.split}"
+        )
+    objects = [item for item in dataset if item.name not in set(config.left_out)]
+    if not objects:
+        raise NemoError("photos to leave out: all of them are, nothing is left to train on")
     images = [item.read_image() for item in tqdm(objects, desc="photos", leave=False)]
     photos = load_photos(backgrounds)
     return SampleMaker(objects, images, cads, mesh, outline, photos, config), outline
