@@ -65,6 +65,11 @@ class Card(BaseModel):
         description="turns about z that leave the object as it is: 1 none, n by 360 / n degrees, "
         "0 any",
     )
+    mirror: bool = Field(
+        default=False,
+        description="left and right look alike, and mirrored photos were trained on: a global "
+        "search looks at the mirror image too",
+    )
     object_frame: str = "z up, front at -y, origin at the centre (PASCAL3D+)"
     data: str
     split: str

@@ -9,9 +9,9 @@ print(estimate.T_cam_obj, estimate.score)
 from __future__ import annotations
 
 import time
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Sequence
 from copy import copy
-from dataclasses import dataclass, replace
+from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
@@ -23,105 +23,24 @@ from nemo_model.checks import box_in_map, checked_prior, image_size, known_size,
 from nemo_model.confidence import probabilities, scaled
 from nemo_model.covariance import PLAIN, pose_covariance
 from nemo_model.errors import NemoError
+from nemo_model.estimate import Estimate, Given, Observation
 from nemo_model.evidence import STATISTICS, VIEW, View, evidence
 from nemo_model.features import FeatureExtractor
 from nemo_model.mesh import Mesh
 from nemo_model.meshes.meshset import index_of
 from nemo_model.meshes.neural import NeuralSubtype
+from nemo_model.mirror import DOUBT, Look, search_both
 from nemo_model.pose import transform
 from nemo_model.solver import Solution, SolverConfig, SolverModel, solve_cold, solve_warm
 from nemo_model.subtypes import likeliest
 from nemo_model.symmetry import Symmetry
 from nemo_model.visible_boxes import solve_cold_visible, trusted_sides
 
+__all__ = ["BOXES", "Estimate", "Estimator", "Given", "Observation"]
+
 Array = npt.NDArray[np.float64]
 
 BOXES = ("whole", "visible")
-
-
-@dataclass(frozen=True)
-class Given:
-    """What the paper's protocol takes from the annotation: all but the rotation.
-
-    Attributes:
-        centre: (2,) pixel on which the object's origin projects.
-        distance: along the optical axis, object units.
-        subtype: the annotated CAD model, where that is given as well; None: found by likelihood.
-    """
-
-    centre: Array
-    distance: float
-    subtype: int | None = None
-
-
-@dataclass(frozen=True)
-class Observation:
-    """What one box of one image shows: all that a solve needs.
-
-    Attributes:
-        camera: of the image.
-        crop: the virtual camera that looks at the box.
-        box: (4,) x1, y1, x2, y2 in the image's pixels.
-        features: (h, w, C) float32 map of the crop, unit norm per cell.
-        milliseconds: crop, features.
-    """
-
-    camera: Camera
-    crop: CropCamera
-    box: Array
-    features: npt.NDArray[np.float32]
-    milliseconds: Mapping[str, float]
-
-
-@dataclass(frozen=True)
-class Estimate:
-    """One object's pose.
-
-    Attributes:
-        T_cam_obj: (4, 4), object to camera optical frame, metres.
-        covariance: (6, 6), x, y, z (metres), rotations (radians) about the camera frame's axes.
-        score: probability that the rotation is within 30 degrees, in [0, 1].
-        visible_fraction: share of the covered cells that show the object.
-        occlusion: (h, w) int8 in cells of the crop: -1 not covered, 0 hidden, 1 visible.
-        energy: value of the objective, cells times cosine.
-        margin: energy minus that of the best pose more than 25 degrees away.
-        size: (3,) extents along the object's x, y, z, metres.
-        crop: the virtual camera that the map belongs to.
-        category: of the model.
-        mode: "cold" (global search) or "warm" (from a prior).
-        statistics: what the score was computed from.
-        milliseconds: crop, features, solve, total.
-        score_10: probability that the rotation is within 10 degrees; never above `score`.
-        solution: what the solver found, in the crop's camera.
-        subtype: the CAD model whose mesh was found likeliest; 0 where the bundle has one for all.
-    """
-
-    T_cam_obj: Array
-    covariance: Array
-    score: float
-    visible_fraction: float
-    occlusion: npt.NDArray[np.int8]
-    energy: float
-    margin: float
-    size: Array
-    crop: CropCamera
-    category: str
-    mode: str
-    statistics: Mapping[str, float]
-    milliseconds: Mapping[str, float]
-    score_10: float = 0.0
-    solution: Solution | None = None
-    subtype: int = 0
-
-    @property
-    def rotation(self) -> Array:
-        """R_cam_obj (3, 3)."""
-        return self.T_cam_obj[:3, :3]
-
-    @property
-    def position(self) -> Array:
-        """The object's origin (3,) in the camera frame, metres."""
-        return self.T_cam_obj[:3, 3]
 
 
 class Estimator:
@@ -133,6 +52,7 @@ class Estimator:
         size: (3,) extents along the object's x, y, z, metres.
         metres_per_unit: from the size prior, or the known size.
         size_sigma: relative standard deviation of the size.
+        mirror: whether a doubtful global search looks at the mirror image too.
         variants: one estimator per mesh of the bundle, of which the likeliest answers; self first.
     """
 
@@ -146,6 +66,7 @@ class Estimator:
         cold: Callable[..., Solution] = solve_cold,
         even_views: bool = False,
         boxes: str = "whole",
+        mirror: bool | None = None,
     ) -> None:
         _check_fit(bundle, extractor)
         if boxes not in BOXES:
@@ -153,6 +74,7 @@ class Estimator:
         self.even_views, self.boxes = even_views, boxes
         self.bundle, self.extractor = bundle, extractor
         self.cold = cold if boxes == "whole" else solve_cold_visible
+        self.mirror = bundle.card.mirror if mirror is None else mirror
         self.metres_per_unit = bundle.metres_per_unit
         self.size_sigma = bundle.card.size.sigma
         self._build(bundle.meshes[0], size_m, config)
@@ -184,6 +106,7 @@ class Estimator:
         cold: Callable[..., Solution] = solve_cold,
         even_views: bool = False,
         boxes: str = "whole",
+        mirror: bool | None = None,
     ) -> Estimator:
         """Load a bundle.
 
@@ -199,6 +122,8 @@ class Estimator:
                 as in the photos of the calibration, which may prefer the front.
             boxes: "whole" where boxes enclose the whole object, hidden parts too; "visible" where
                 they may end at what hides it, as most detectors' do. Costs five searches for one.
+            mirror: whether a doubtful global search looks at the mirror image too (see mirror.py);
+                by default where the card says that left and right look alike.
 
         Raises:
             BundleError: when the bundle is incomplete, altered or inconsistent.
@@ -208,7 +133,7 @@ class Estimator:
         extractor = FeatureExtractor(bundle.onnx_path, threads, providers)
         return cls(
             bundle, extractor, size_m=size_m, config=config, cold=cold, even_views=even_views,
-            boxes=boxes,
+            boxes=boxes, mirror=mirror,
         )  # fmt: skip
 
     @property
@@ -274,8 +199,8 @@ class Estimator:
             "features": 1e3 * (end - cropped) / len(crops),
         }
         return [
-            Observation(camera, crop, np.asarray(box, dtype=np.float64), one, stages)
-            for crop, box, one in zip(crops, boxes, features, strict=True)
+            Observation(camera, crop, np.asarray(box, dtype=np.float64), one, stages, picture)
+            for crop, box, one, picture in zip(crops, boxes, features, pixels, strict=True)
         ]
 
     def solve(
@@ -300,17 +225,30 @@ class Estimator:
             tried = [tried[index_of([each.subtype for each in tried], given.subtype)]]
         found = [each._solve(seen, prior, given, trust_box) for each in tried]
         place = likeliest([solution for _, solution in found])
+        mirroring = 0.0
+        if prior is None and self.mirror and found[place][1].relative_margin < DOUBT:
+            mirrored, mirroring = self._mirror_image(seen)
+            pairs = zip(tried, found, strict=True)
+            found = [each._again(seen, mirrored, *one) for each, one in pairs]
+            place = likeliest([solution for _, solution in found])
         view, solution = found[place]
-        solved = time.perf_counter()
+        solved = time.perf_counter() - mirroring
         mode = "cold" if prior is None else "warm"
         result = tried[place]._estimate(solution, view, seen.crop, mode)
         end = time.perf_counter()
         milliseconds = {
             **seen.milliseconds,
+            "features": seen.milliseconds.get("features", 0.0) + 1e3 * mirroring,
             "solve": 1e3 * (solved - start),
             "total": sum(seen.milliseconds.values()) + 1e3 * (end - start),
         }
         return replace(result, milliseconds=milliseconds)
+
+    def _mirror_image(self, seen: Observation) -> tuple[npt.NDArray[np.float32], float]:
+        """Features (h, w, C) of the crop's mirror image, and the seconds that they took."""
+        start = time.perf_counter()
+        flipped = np.ascontiguousarray(seen.pixels[None, :, ::-1])
+        return self.extractor(flipped)[0], time.perf_counter() - start
 
     def _solve(
         self, seen: Observation, prior: Array | None, given: Given | None, trust_box: bool
@@ -332,9 +270,25 @@ class Estimator:
             elif self.boxes == "visible":
                 reliable = trusted_sides(self.solver, R, t, K, box_map, reliable)
             solution = solve_warm(*where, R, t, box_map, given_t, reliable)
-        if self.boxes == "visible":
-            reliable = trusted_sides(self.solver, solution.R, solution.t, K, box_map, reliable)
-        return View(seen.features, K, box_map, reliable, given is not None), solution
+        view = View(seen.features, K, box_map, reliable, given is not None)
+        return self._trusting(view, solution), solution
+
+    def _again(
+        self, seen: Observation, mirrored: npt.NDArray[np.float32], view: View, first: Solution
+    ) -> tuple[View, Solution]:
+        """The global search once more, with the mirror image's features (h, w, C) as well."""
+        given_t, box_map = first.t if view.fixed else None, box_in_map(seen.box, seen.crop)
+        view = view._replace(reliable=whole_sides(seen.box, seen.camera))
+        look = Look(view.features, view.K, box_map, given_t, view.reliable)
+        solution = search_both(self.solver, self.cold, first, look, mirrored)
+        return self._trusting(view, solution), solution
+
+    def _trusting(self, view: View, solution: Solution) -> View:
+        """The view with the sides of the box that end where the pose found says so."""
+        if self.boxes != "visible" or view.box is None:
+            return view
+        found = (solution.R, solution.t, view.K, view.box, view.reliable)
+        return view._replace(reliable=trusted_sides(self.solver, *found))
 
     def _estimate(self, solution: Solution, view: View, crop: CropCamera, mode: str) -> Estimate:
         R_cam_crop = crop.R_crop_cam.T

@@ -33,7 +33,15 @@ from nemo_model.refine import (
 from nemo_model.search import lookup_table, peaks, scan
 from nemo_model.solver_model import Buffers, SolverConfig, SolverModel, buffers_of
 
-__all__ = ["Solution", "SolverConfig", "SolverModel", "prepare", "solve_cold", "solve_warm"]
+__all__ = [
+    "Solution",
+    "SolverConfig",
+    "SolverModel",
+    "describe",
+    "prepare",
+    "solve_cold",
+    "solve_warm",
+]
 
 Array = npt.NDArray[np.float64]
 
@@ -191,6 +199,38 @@ def solve_warm(
     )  # fmt: skip
     used = int(results[:, EVALUATIONS].sum())
     return _solution(model, scene, buffers, results, results[0], _pose(results[0]), used)
+
+
+def describe(
+    model: SolverModel,
+    features: npt.ArrayLike,
+    K_map: npt.ArrayLike,
+    R: npt.ArrayLike,
+    t: npt.ArrayLike,
+    total: float,
+    rival: tuple[Array, Array, float] | None = None,
+    evaluations: int = 0,
+) -> Solution:
+    """A pose (R, t) as it stands as a Solution, without climbing. Other arguments as in solve_cold.
+
+    Args:
+        total: what was maximised to find it.
+        rival: (R, t, total) of the second mode.
+        evaluations: that were used so far.
+    """
+    scene, buffers = _scene(model, features, K_map)
+    background(scene.features, model.clutter, model.config.background == "mean", scene.background)
+    modes = [(R, t, total)] if rival is None else [(R, t, total), rival]
+    rows = np.zeros((len(modes), RESULT))
+    for row, (Rk, tk, value) in zip(rows, modes, strict=True):
+        rotation, place = _rotation(Rk), _translation(tk)
+        row[:TRANSLATION], row[TRANSLATION : TRANSLATION + 3] = rotation.ravel(), place
+        evaluate(model.table, scene, rotation, place, buffers.work, 0)
+        row[ENERGY], row[TOTAL] = float(buffers.work.sums[0]), value
+    pose = _pose(rows[0])
+    evaluate(model.table, scene, *pose, buffers.work, 2)
+    used = evaluations + len(rows) + 1
+    return _solution(model, scene, buffers, rows, rows[0], pose, used)
 
 
 def prepare(model: SolverModel, height: int, width: int) -> None:

@@ -223,7 +223,9 @@ def test_the_estimator_answers_or_refuses(estimator: Estimator, part: int) -> No
         def run(F: Any = F, K: Any = K, box: Any = box, prior: Any = prior, told: Any = told):
             camera = Camera(np.asarray(K, dtype=np.float64), 640, 480)
             crop = crop_camera(camera, box, 8 * WIDTH, 8 * HEIGHT)
-            seen = Observation(camera, crop, np.asarray(box, dtype=np.float64), F, {})
+            grey = np.full((crop.height, crop.width, 3), 128, dtype=np.uint8)
+            box = np.asarray(box, dtype=np.float64)
+            seen = Observation(camera, crop, box, F, {}, grey)
             return estimator.solve(seen, prior=prior, given=told)
 
         def proper(found: Estimate, name: str = name) -> None:

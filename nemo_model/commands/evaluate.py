@@ -52,6 +52,8 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("--solver", default=SOLVERS[0], choices=SOLVERS,
                         help="numba: this package's; torch, pytorch3d: the paper's 144 starts and "
                         "300 Adam steps, some seconds an object (docs/reference.md)")  # fmt: skip
+    parser.add_argument("--one-look", action="store_true", help="no look at the mirror image, "
+                        "where the model has one: half the time, more flips")  # fmt: skip
     parser.add_argument("--limit", type=int, help="only so many objects, drawn by --seed")
     parser.add_argument("--seed", type=int, default=0)
     parser.add_argument("--threads", type=int, default=1, help="CPU threads")
@@ -63,7 +65,11 @@ def run(args: argparse.Namespace) -> int:
     samples, skipped, split = load(args)  # before the model: a wrong path is told at once
     cold = cold_solver(args.solver, args.threads)
     told = args.told or args.boxes
-    estimator = Estimator.load(args.model, threads=args.threads, cold=cold, boxes=told)
+    # a reference's search is one of one picture
+    mirror = False if args.one_look or args.solver != SOLVERS[0] else None
+    estimator = Estimator.load(
+        args.model, threads=args.threads, cold=cold, boxes=told, mirror=mirror
+    )
     document = measure(args, estimator, samples)
     document |= {"split": split, "labelled": len(samples), "skipped": skipped}
     document["images"] = document.pop("images")  # the long list last
@@ -96,6 +102,7 @@ def measure(
         "boxes": args.boxes,
         "boxes_told": args.told or args.boxes,
         "solver": args.solver,
+        "one_look": args.one_look,
         "seed": args.seed,
         "limit": args.limit,
         "threads": args.threads,

@@ -54,6 +54,7 @@ def run(args: argparse.Namespace) -> int:
             command=args.command,
             licence=args.licence,
             limits=args.limits,
+            mirror=config.augment.flip > 0,
             training=config.model_dump() | {"steps_done": checkpoint.step},
             sha256={},
         )
