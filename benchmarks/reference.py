@@ -95,7 +95,7 @@ def run(args: argparse.Namespace) -> dict[str, Any]:
     """Solve the same photos at each level with every solver that is installed."""
     cv2.setNumThreads(1)
     torch.set_num_threads(1)
-    estimator = Estimator.load(args.model)
+    estimator = Estimator.load(args.model, mirror=False)  # one search beside one search
     solvers, missing = installed(args.solvers)
     levels = args.levels if args.occluded is not None else [0]
     by_level = {level: _samples(args, level) for level in levels}
