@@ -41,6 +41,7 @@ class Observation:
         features: (h, w, C) float32 map of the crop, unit norm per cell.
         milliseconds: crop, features.
         pixels: (H, W, 3) uint8 crop.
+        taken: (h, w) cells that another object explains, which say nothing of this one; or None.
     """
 
     camera: Camera
@@ -49,6 +50,7 @@ class Observation:
     features: npt.NDArray[np.float32]
     milliseconds: Mapping[str, float]
     pixels: npt.NDArray[np.uint8]
+    taken: npt.NDArray[np.bool_] | None = None
 
 
 @dataclass(frozen=True)

@@ -29,11 +29,12 @@ from nemo_model.features import FeatureExtractor
 from nemo_model.mesh import Mesh
 from nemo_model.meshes.meshset import index_of
 from nemo_model.meshes.neural import NeuralSubtype
-from nemo_model.mirror import DOUBT, Look, search_both
+from nemo_model.mirror import DOUBT, Look, mirrored_cells, search_both
 from nemo_model.pose import transform
 from nemo_model.solver import Solution, SolverConfig, SolverModel, solve_cold, solve_warm
 from nemo_model.subtypes import likeliest
 from nemo_model.symmetry import Symmetry
+from nemo_model.together import compete
 from nemo_model.visible_boxes import solve_cold_visible, trusted_sides
 
 __all__ = ["BOXES", "Estimate", "Estimator", "Given", "Observation"]
@@ -168,6 +169,17 @@ class Estimator:
         """
         return self.solve(self.observe(image, K, box), prior=prior, given=given)
 
+    def estimate_together(
+        self, image: npt.NDArray[np.uint8], K: npt.ArrayLike, boxes: Sequence[npt.ArrayLike]
+    ) -> list[Estimate]:
+        """Estimate several objects of one image, those that overlap in competition (together.py).
+
+        Arguments and errors as in `estimate`; one estimate per box, in their order.
+        """
+        seen = self.observe_many(image, K, boxes)
+        alone = [self.solve(one) for one in seen]
+        return [each.estimate for each in compete(seen, alone, lambda _, one: self.solve(one))]
+
     def observe(
         self, image: npt.NDArray[np.uint8], K: npt.ArrayLike, box: npt.ArrayLike
     ) -> Observation:
@@ -247,8 +259,11 @@ class Estimator:
     def _mirror_image(self, seen: Observation) -> tuple[npt.NDArray[np.float32], float]:
         """Features (h, w, C) of the crop's mirror image, and the seconds that they took."""
         start = time.perf_counter()
-        flipped = np.ascontiguousarray(seen.pixels[None, :, ::-1])
-        return self.extractor(flipped)[0], time.perf_counter() - start
+        features = self.extractor(np.ascontiguousarray(seen.pixels[None, :, ::-1]))[0]
+        if seen.taken is not None:
+            taken = mirrored_cells(seen.taken, float(seen.crop.map_K()[0, 2]))
+            features = np.where(taken[..., None], np.float32(0.0), features)
+        return features, time.perf_counter() - start
 
     def _solve(
         self, seen: Observation, prior: Array | None, given: Given | None, trust_box: bool
@@ -257,7 +272,10 @@ class Estimator:
         K, box_map = crop.map_K(), box_in_map(seen.box, crop)
         reliable = whole_sides(seen.box, seen.camera)
         given_t = None if given is None else _given_translation(given, seen.camera, crop)
-        where = (self.solver, seen.features, K)
+        features = seen.features
+        if seen.taken is not None:  # a cell without a feature speaks for nothing
+            features = np.where(seen.taken[..., None], np.float32(0.0), features)
+        where = (self.solver, features, K)
         if prior is None:
             solution = self.cold(*where, box_map, given_t, reliable)
         else:
@@ -270,7 +288,7 @@ class Estimator:
             elif self.boxes == "visible":
                 reliable = trusted_sides(self.solver, R, t, K, box_map, reliable)
             solution = solve_warm(*where, R, t, box_map, given_t, reliable)
-        view = View(seen.features, K, box_map, reliable, given is not None)
+        view = View(features, K, box_map, reliable, given is not None)
         return self._trusting(view, solution), solution
 
     def _again(

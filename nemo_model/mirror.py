@@ -86,6 +86,15 @@ def mirrored_look(look: Look, features: npt.NDArray[np.float32]) -> Look:
     )
 
 
+def mirrored_cells(cells: npt.NDArray[np.bool_], centre: float) -> npt.NDArray[np.bool_]:
+    """A mask (h, w) of cells as it lies in the mirrored picture; centre: principal column, cells.
+
+    To the nearest cell: the mirrored picture's cells need not lie on the picture's.
+    """
+    columns = np.round(2.0 * centre - np.arange(cells.shape[1])).astype(int)
+    return cells[:, np.clip(columns, 0, cells.shape[1] - 1)]
+
+
 def search_both(
     model: SolverModel,
     cold: Callable[..., Solution],
