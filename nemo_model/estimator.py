@@ -24,13 +24,14 @@ from nemo_model.confidence import probabilities, scaled
 from nemo_model.covariance import PLAIN, pose_covariance
 from nemo_model.errors import NemoError
 from nemo_model.estimate import Estimate, Given, Observation
-from nemo_model.evidence import STATISTICS, VIEW, View, evidence
+from nemo_model.evidence import STATISTICS, VIEW, View, background_scores, evidence
 from nemo_model.features import FeatureExtractor
 from nemo_model.mesh import Mesh
 from nemo_model.meshes.meshset import index_of
 from nemo_model.meshes.neural import NeuralSubtype
 from nemo_model.mirror import DOUBT, Look, mirrored_cells, search_both
 from nemo_model.pose import transform
+from nemo_model.raster import rasterize
 from nemo_model.solver import Solution, SolverConfig, SolverModel, solve_cold, solve_warm
 from nemo_model.subtypes import likeliest
 from nemo_model.symmetry import Symmetry
@@ -178,7 +179,27 @@ class Estimator:
         """
         seen = self.observe_many(image, K, boxes)
         alone = [self.solve(one) for one in seen]
-        return [each.estimate for each in compete(seen, alone, lambda _, one: self.solve(one))]
+        settled = compete(
+            seen, alone, lambda _, one: self.solve(one), lambda _, *one: self.gains(*one)
+        )
+        return [each.estimate for each in settled]
+
+    def gains(self, seen: Observation, estimate: Estimate) -> Array:
+        """By how much an estimate explains each cell (h, w) better than the background does.
+
+        In cosines; minus infinity where it does not cover the cell.
+        """
+        subtypes = [each.subtype for each in self.variants]
+        each = self.variants[index_of(subtypes, estimate.subtype)]
+        T = seen.crop.R_crop_cam @ estimate.T_cam_obj[:3]
+        points = each.mesh.vertices @ T[:, :3].T + T[:, 3] / self.metres_per_unit
+        height, width = seen.crop.map_size
+        face, weights, _ = rasterize(points, each.mesh.faces, seen.crop.map_K(), width, height)
+        theta = each.solver.table.features[each.mesh.faces[np.maximum(face, 0)]]
+        similarity = np.einsum("hwk,hwkc,hwc->hw", weights, theta, seen.features)
+        return np.where(
+            face >= 0, similarity - background_scores(each.solver, seen.features), -np.inf
+        )
 
     def observe(
         self, image: npt.NDArray[np.uint8], K: npt.ArrayLike, box: npt.ArrayLike

@@ -81,7 +81,7 @@ def evidence(
     """
     features = np.ascontiguousarray(view.features, dtype=np.float32)
     features = np.where(np.abs(features) < _HUGE, features, np.float32(0.0))  # False for NaN
-    background = _background(model, features)
+    background = background_scores(model, features)
     state = np.ascontiguousarray(solution.occlusion, dtype=np.int8)
     visible = state == 1
     covered, seen = int((state >= 0).sum()), int(visible.sum())
@@ -121,7 +121,9 @@ def evidence(
     }
 
 
-def _background(model: SolverModel, features: npt.NDArray[np.float32]) -> npt.NDArray[np.float32]:
+def background_scores(
+    model: SolverModel, features: npt.NDArray[np.float32]
+) -> npt.NDArray[np.float32]:
     """Score (h, w) of the background per cell, as the solver's: 0 without prototypes."""
     if not len(model.clutter):
         return np.zeros(features.shape[:2], dtype=np.float32)

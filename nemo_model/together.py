@@ -3,9 +3,12 @@
 
 A box around a half hidden car also holds what hides it. Where that is a car too, it explains the
 image as well as the hidden one does, mostly better, and the estimate is dragged onto it. So objects
-whose boxes overlap compete: each is estimated alone; of two, one stands in front, keeps the cells
-that it explains, and the other one is estimated from what is left. Which of them stands in front is
-decided by what both explain together, each cell counted once: a log-likelihood of the pair.
+whose boxes overlap compete: each is estimated alone; of two, one is held, and the other one is
+estimated again from what is left: once from the cells that the first does not explain, once also
+from those that it explains worse. A pose counts by what it adds: the sum over cells of what it
+explains better than the first does; what adds no more than the pose found alone is not taken. Which
+of the two is held is decided by what both explain together, each cell counted once: a
+log-likelihood of the pair.
 """
 
 from __future__ import annotations
@@ -21,11 +24,16 @@ import numpy.typing as npt
 from nemo_model.camera import FIRST_CELL, STRIDE, CropCamera
 from nemo_model.estimate import Estimate, Observation
 
+Floats = npt.NDArray[np.float64]
 Mask = npt.NDArray[np.bool_]
 Solve = Callable[[int, Observation], Estimate | None]
+Gain = Callable[[int, Observation, Estimate], Floats]
 
 OVERLAP = 0.1
 """Objects compete when their boxes share this much of the smaller one."""
+TIE = 0.1
+"""A cell that both explain alike, to this difference of cosines, goes to the one in front: an
+object that was dragged onto another one explains its cells as well as that does."""
 TOUCHED = 0.03
 """... and one explains at least this share of the cells in the other one's box."""
 
@@ -38,44 +46,93 @@ class Settled(NamedTuple):
     behind: tuple[int, ...] = ()
 
 
-def compete(seen: Sequence[Observation], alone: Sequence[Estimate], solve: Solve) -> list[Settled]:
+def compete(
+    seen: Sequence[Observation], alone: Sequence[Estimate], solve: Solve, gain: Gain
+) -> list[Settled]:
     """Let the objects of one image compete for its cells.
 
     Args:
         seen: what each box shows.
         alone: the estimate of each from that.
-        solve: estimates object k (place in `seen`) from an observation; None: no time for it, and
-            the object stays as it is. Errors pass through.
+        solve: estimates object k (place in `seen`) from an observation; None: no time for it.
+            Errors pass through.
+        gain: (h, w) by how much the estimate of object k explains each cell of an observation
+            better than the background; minus infinity where it does not cover it.
 
     Returns: what is settled, in the order of `seen`. Objects whose boxes overlap no other one's
     stay as they are.
     """
+    rounds = _Rounds(seen, alone, solve, gain)
     fronts: list[list[int]] = [[] for _ in seen]
-    tried: dict[tuple[int, int], Settled] = {}
     for i, j in combinations(range(len(seen)), 2):
         if overlap(seen[i].box, seen[j].box) < OVERLAP:
             continue
-        value: dict[tuple[int, int], float] = {}
+        value = {}
         for hidden, front in ((i, j), (j, i)):
-            rest = without(seen[hidden], claimed(alone[front], seen[hidden].crop))
-            found = None if rest is None else solve(hidden, rest)
-            if rest is None or found is None:
-                continue
-            tried[hidden, front] = Settled(found, rest, (front,))
-            value[hidden, front] = explained(alone[front]) + explained(found)
-        if value:  # else they have nothing in common
+            after, added = rounds.behind(hidden, (front,))
+            value[hidden, front] = rounds.pixels(alone[front].energy, front) + added
+            if not after.behind:  # it stays as it is
+                value.pop((hidden, front))
+        if value:
             hidden, front = max(value, key=lambda pair: value[pair])
             fronts[hidden].append(front)
-    result = []
-    for k, hiding in enumerate(fronts):
-        settled = tried[k, hiding[0]] if hiding else Settled(alone[k], seen[k])
-        if len(hiding) > 1:
-            taken = np.logical_or.reduce([claimed(alone[one], seen[k].crop) for one in hiding])
-            rest = replace(seen[k], taken=taken)
-            found = solve(k, rest)
-            settled = settled if found is None else Settled(found, rest, tuple(hiding))
-        result.append(settled)
-    return result
+    return [rounds.behind(k, tuple(hiding))[0] for k, hiding in enumerate(fronts)]
+
+
+class _Rounds:
+    """What `compete` asks for, each thing computed once."""
+
+    def __init__(
+        self, seen: Sequence[Observation], alone: Sequence[Estimate], solve: Solve, gain: Gain
+    ) -> None:
+        self.seen, self.alone, self.solve, self.gain = seen, alone, solve, gain
+        self._own: dict[int, Floats] = {}
+        self._behind: dict[tuple[int, tuple[int, ...]], tuple[Settled, float]] = {}
+
+    def pixels(self, energy: float, k: int) -> float:
+        """An energy of object k's map in pixels of the image times cosine."""
+        return energy * (STRIDE / self.seen[k].crop.scale) ** 2
+
+    def own(self, k: int) -> Floats:
+        """Gains (h, w) of object k alone, in its own crop."""
+        if k not in self._own:
+            self._own[k] = self.gain(k, self.seen[k], self.alone[k])
+        return self._own[k]
+
+    def behind(self, hidden: int, fronts: tuple[int, ...]) -> tuple[Settled, float]:
+        """The best pose of an object behind others, and what it adds, in pixels times cosine."""
+        if (hidden, fronts) not in self._behind:
+            self._behind[hidden, fronts] = self._settle(hidden, fronts)
+        return self._behind[hidden, fronts]
+
+    def _settle(self, hidden: int, fronts: tuple[int, ...]) -> tuple[Settled, float]:
+        seen = self.seen[hidden]
+        best = Settled(self.alone[hidden], seen)
+        if not fronts:
+            return best, 0.0
+        theirs = np.maximum.reduce(
+            [carried(self.own(k), self.seen[k].crop, seen.crop) for k in fronts]
+        )
+        most = _added(self.own(hidden), theirs)
+        explained = theirs > 0.0
+        tried: list[Mask] = []
+        for taken in (explained, explained & (theirs > self.own(hidden) - TIE)):
+            rest = without(seen, taken)
+            if rest is None or any((taken == other).all() for other in tried):
+                continue
+            tried.append(taken)
+            found = self.solve(hidden, rest)
+            if found is None:
+                continue
+            added = _added(self.gain(hidden, seen, found), theirs)
+            if added > most:
+                best, most = Settled(found, rest, fronts), added
+        return best, self.pixels(most, hidden)
+
+
+def _added(gains: Floats, theirs: Floats) -> float:
+    """What gains (h, w) explain beyond those of others, in cells times cosine."""
+    return float(np.maximum(gains - np.maximum(theirs, 0.0), 0.0).sum())
 
 
 def overlap(a: npt.NDArray[np.float64], b: npt.NDArray[np.float64]) -> float:
@@ -86,21 +143,22 @@ def overlap(a: npt.NDArray[np.float64], b: npt.NDArray[np.float64]) -> float:
     return float(sides.prod() / min((a[2:] - a[:2]).prod(), (b[2:] - b[:2]).prod()))
 
 
-def claimed(estimate: Estimate, crop: CropCamera) -> Mask:
-    """Cells (h, w) of another crop of the same image that show what an estimate explains."""
+def carried(values: Floats, source: CropCamera, crop: CropCamera) -> Floats:
+    """Values (h, w) of one crop's cells, looked up for those of another crop of the same image.
+
+    Minus infinity for cells that the first crop does not show.
+    """
     height, width = crop.map_size
     u, v = np.meshgrid(np.arange(width), np.arange(height))
-    pixels = np.stack([u, v, np.ones_like(u)], axis=-1) * [STRIDE, STRIDE, 1.0]
-    pixels[..., :2] += FIRST_CELL
-    across = estimate.crop.H_crop_image @ np.linalg.inv(crop.H_crop_image)
-    there = pixels @ across.T
+    pixels = np.stack([u * STRIDE + FIRST_CELL, v * STRIDE + FIRST_CELL, np.ones_like(u)], axis=-1)
+    there = pixels @ (source.H_crop_image @ np.linalg.inv(crop.H_crop_image)).T
     ahead = there[..., 2] > 0.0
     cells = (there[..., :2] / np.where(ahead, there[..., 2], 1.0)[..., None] - FIRST_CELL) / STRIDE
     column, row = np.moveaxis(np.round(np.clip(cells, -9.0, 1e6)).astype(int), -1, 0)
-    rows, columns = estimate.occlusion.shape
+    rows, columns = values.shape
     inside = ahead & (column >= 0) & (row >= 0) & (column < columns) & (row < rows)
-    state = estimate.occlusion[np.clip(row, 0, rows - 1), np.clip(column, 0, columns - 1)]
-    return np.asarray(inside & (state == 1))
+    found = values[np.clip(row, 0, rows - 1), np.clip(column, 0, columns - 1)]
+    return np.where(inside, found, -np.inf)
 
 
 def without(seen: Observation, taken: Mask) -> Observation | None:
@@ -112,8 +170,3 @@ def without(seen: Observation, taken: Mask) -> Observation | None:
     if taken.sum() < TOUCHED * cells:
         return None
     return replace(seen, taken=taken if seen.taken is None else seen.taken | taken)
-
-
-def explained(estimate: Estimate) -> float:
-    """The energy in pixels of the image times cosine, whatever the crop's scale."""
-    return estimate.energy * (STRIDE / estimate.crop.scale) ** 2

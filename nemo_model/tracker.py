@@ -26,6 +26,7 @@ from nemo_model.symmetry import NONE
 from nemo_model.tracking.association import associate
 from nemo_model.tracking.budget import Clock, Purse
 from nemo_model.tracking.config import TrackerConfig
+from nemo_model.tracking.contest import First, contest
 from nemo_model.tracking.intake import Accepted, accept
 from nemo_model.tracking.late import absorb
 from nemo_model.tracking.looking import doubted, refine, search, solve
@@ -34,6 +35,7 @@ from nemo_model.tracking.motion import clipped, held, swung
 from nemo_model.tracking.outcome import (
     check_image,
     doubles,
+    failed,
     forgotten,
     obstacle,
     refuse_doubles,
@@ -220,7 +222,7 @@ class Tracker:
         config = self.config
         looks: dict[str, Look] = {}
         chosen: list[Task] = []
-        refined: list[tuple[Task, Any, str, Any]] = []
+        refined: list[First] = []
         for task in sorted(tasks, key=lambda t: (-t.memory.waited, t.detection is None)):
             memory = task.memory
             why = "" if task.detection is not None else obstacle(task, tasks, frame, config)
@@ -239,11 +241,12 @@ class Tracker:
                 refined += self._first_looks(chosen, frame, purse, looks)
                 chosen = []
         refined += self._first_looks(chosen, frame, purse, looks)
-        for task, estimate, how, prior in refined:
+        for one in contest(refined, self.estimators, config, purse):
+            name = one.task.memory.id
             try:
-                looks[task.memory.id] = self.settle(task, estimate, how, prior, frame, purse)
+                looks[name] = self.settle(one.task, one.estimate, one.how, one.prior, frame, purse)
             except ValueError as error:
-                looks[task.memory.id] = _failed(task, frame, error)
+                looks[name] = failed(one.task, frame, error)
         for old, young in doubles(tasks, looks):
             self._merge(old, young, looks)
         refuse_doubles(tasks, looks)
@@ -251,17 +254,17 @@ class Tracker:
 
     def _first_looks(
         self, chosen: Sequence[Task], frame: Frame, purse: Purse, looks: dict[str, Look]
-    ) -> list[tuple[Task, Any, str, Any]]:
+    ) -> list[First]:
         """Observe and refine; what fails is noted in `looks`."""
         self._observe(chosen, frame, looks)
-        refined = []
+        refined: list[First] = []
         for task in chosen:
             if task.seen is None:
                 continue
             try:
-                refined.append((task, *self.first_look(task, frame, purse)))
+                refined.append(First(task, *self.first_look(task, frame, purse)))
             except ValueError as error:
-                looks[task.memory.id] = _failed(task, frame, error)
+                looks[task.memory.id] = failed(task, frame, error)
         return refined
 
     def _observe(self, chosen: Sequence[Task], frame: Frame, looks: dict[str, Look]) -> None:
@@ -283,7 +286,7 @@ class Tracker:
                     try:
                         (task.seen,) = estimator.observe_many(frame.image, frame.camera.K, [box])
                     except ValueError as error:
-                        looks[task.memory.id] = _failed(task, frame, error)
+                        looks[task.memory.id] = failed(task, frame, error)
 
     def first_look(self, task: Task, frame: Frame, purse: Purse) -> tuple[Any, str, Any]:
         """The estimate of a look, how it was found, and the predicted pose (None for a new one)."""
@@ -393,7 +396,3 @@ class Tracker:
             track, worth = track_of(task, looks.get(memory.id), frame, self.config)
             (shown if worth else unseen).append(track)
         return StepResult(tuple(shown), tuple(rejected), reset, tuple(unseen), purse.spent, waiting)
-
-
-def _failed(task: Task, frame: Frame, error: ValueError) -> Look:
-    return Look(frame.stamp_ns, task.detection is not None, None, obstacle=f"no pose: {error}")

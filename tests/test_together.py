@@ -15,7 +15,7 @@ from nemo_model.estimate import Observation
 from nemo_model.mirror import mirrored_cells
 from nemo_model.pose import geodesic
 from nemo_model.raster import rasterize
-from nemo_model.together import claimed, compete, explained, overlap, without
+from nemo_model.together import carried, compete, overlap, without
 
 
 @pytest.fixture(scope="module")
@@ -66,12 +66,13 @@ def test_objects_apart_are_estimated_as_alone(estimator: Estimator) -> None:
     assert estimator.estimate_together(image, CAMERA.K, []) == []
 
 
-def test_claimed_cells_are_those_that_the_object_shows_in_another_crop(
+def test_gains_are_carried_to_the_cells_of_another_crop(
     estimator: Estimator,
 ) -> None:
     image, boxes, _, front = street()
     near, far = estimator.observe_many(image, CAMERA.K, boxes)
-    taken = claimed(estimator.solve(near), far.crop)
+    gains = estimator.gains(near, estimator.solve(near))
+    taken = carried(gains, near.crop, far.crop) > 0.0
     rows, columns = np.mgrid[: taken.shape[0], : taken.shape[1]]
     crop = np.stack([8.0 * columns + 7, 8.0 * rows + 7, np.ones(taken.shape)], axis=-1)
     there = crop @ np.linalg.inv(far.crop.H_crop_image).T
@@ -91,7 +92,6 @@ def test_a_cell_that_is_taken_speaks_for_nothing(estimator: Estimator) -> None:
     blind = estimator.solve(rest)
     assert blind.energy == 0.0
     assert blind.score == 0.0
-    assert explained(blind) == 0.0
     few = np.zeros(far.crop.map_size, dtype=bool)
     few[0, 0] = True
     assert without(far, few) is None
@@ -105,28 +105,64 @@ def test_an_object_behind_two_others_loses_both_their_cells(estimator: Estimator
     image, boxes, _, _ = street()
     near, far = estimator.observe_many(image, CAMERA.K, boxes)
     alone = [estimator.solve(near), estimator.solve(far)]
-    left, right = (np.zeros(near.crop.map_size, dtype=np.int8) for _ in range(2))
-    left[:, :10], right[:, 14:] = 1, 1
-    halves = [replace(alone[0], occlusion=each, energy=1e3) for each in (left, right)]
+    halves = np.full((2, *near.crop.map_size), -np.inf)
+    halves[0, :, :10], halves[1, :, 14:] = 2.0, 2.0
 
     def solve(k: int, one: Observation) -> Estimate:
-        return estimator.solve(one) if k == 2 else replace(halves[k], energy=0.0)
+        return found if k == 2 else alone[0]
 
-    settled = compete([near, near, far], [*halves, alone[1]], solve)
+    def gain(k: int, one: Observation, estimate: Estimate) -> np.ndarray:
+        return halves[k] if k < 2 else np.full(far.crop.map_size, 9.0 if estimate is found else 0)
+
+    found = replace(alone[1])
+    front = replace(alone[0], energy=1e3)
+    settled = compete([near, near, far], [front, front, alone[1]], solve, gain)
     assert settled[2].behind == (0, 1)
     taken = settled[2].seen.taken
     assert taken is not None
-    both = claimed(halves[0], far.crop) | claimed(halves[1], far.crop)
-    assert (taken == both).all()
+    both = [carried(half, near.crop, far.crop) > 0.0 for half in halves]
+    assert both[0].any()
+    assert both[1].any()
+    assert (taken == (both[0] | both[1])).all()
+
+
+def test_a_pose_counts_by_what_it_adds(estimator: Estimator) -> None:
+    """A pose that explains only what the other one does already is not taken."""
+    image, boxes, _, _ = street()
+    seen = estimator.observe_many(image, CAMERA.K, boxes)
+    alone = [estimator.solve(one) for one in seen]
+    asked: list[int] = []
+
+    def solve(k: int, one: Observation) -> Estimate:
+        assert one.taken is not None
+        asked.append(int(one.taken.sum()))
+        return replace(alone[k])
+
+    def gain(k: int, one: Observation, estimate: Estimate) -> np.ndarray:
+        return np.full(one.crop.map_size, 0.5 if estimate is alone[k] else 0.4)
+
+    settled = compete(seen, alone, solve, gain)
+    assert [each.estimate is alone[k] for k, each in enumerate(settled)] == [True, True]
+    assert len(asked) == 2  # both masks are alike where both explain alike
+    assert min(asked) > 50
 
 
 def test_without_time_for_it_all_stay_as_they_are(estimator: Estimator) -> None:
     image, boxes, _, _ = street()
     seen = estimator.observe_many(image, CAMERA.K, boxes)
     alone = [estimator.solve(one) for one in seen]
-    settled = compete(seen, alone, lambda k, one: None)
+    settled = compete(seen, alone, lambda k, one: None, lambda _, *one: estimator.gains(*one))
     assert [each.estimate for each in settled] == alone
     assert all(each.behind == () for each in settled)
+
+
+def test_gains_sum_up_to_the_energy(estimator: Estimator) -> None:
+    image, boxes, _, _ = street()
+    near = estimator.observe(image, CAMERA.K, boxes[0])
+    found = estimator.solve(near)
+    gains = estimator.gains(near, found)
+    assert np.maximum(gains, 0.0).sum() == pytest.approx(found.energy, rel=0.02)
+    assert ((gains > 0.0) == (found.occlusion == 1)).mean() > 0.98
 
 
 def test_a_mask_is_mirrored_about_the_principal_column() -> None:

@@ -140,6 +140,11 @@ def forgotten(memory: Memory, look: Look | None, stamp_ns: int, config: TrackerC
     return unseen > config.forget_after_s or (guess and look is not None and not look.boxed)
 
 
+def failed(task: Task, frame: Frame, error: ValueError) -> Look:
+    """A look that gave no pose."""
+    return Look(frame.stamp_ns, task.detection is not None, None, obstacle=f"no pose: {error}")
+
+
 def covered(box: Box, by: Box) -> float:
     """Share of a box that another one covers."""
     width = min(box[2], by[2]) - max(box[0], by[0])

@@ -26,6 +26,7 @@ class PoseEstimator(Protocol):
     """What the tracker asks of an estimator (`nemo_model.estimator.Estimator` has it).
 
     An estimator may have `symmetry` (nemo_model.symmetry.Symmetry); without it there is none.
+    `gains` is asked where observations are those of nemo_model.estimate.
     """
 
     def observe_many(
@@ -35,6 +36,8 @@ class PoseEstimator(Protocol):
     def solve(
         self, seen: Any, *, prior: Floats | None = None, trust_box: bool = True
     ) -> Estimate: ...
+
+    def gains(self, seen: Any, estimate: Any) -> Floats: ...
 
 
 @dataclass(frozen=True)
