@@ -91,7 +91,7 @@ class Bundle:
         card: the model card.
         mesh: cuboid in object units (CAD diagonal 1).
         features: vertex features (V, C) float32, unit.
-        clutter: clutter prototypes (M, C) float32, unit.
+        clutter: clutter prototypes (M, C) float32, unit; M = 0: without a clutter model.
         outline: mean support points (P, 3), object units: what a detector's box encloses.
         subtype: the CAD model that `mesh` stands for; 0: for the whole category.
         more: further meshes, for other sub-types; the estimator takes the likeliest.
@@ -238,7 +238,8 @@ def _check_shapes(bundle: Bundle) -> None:
             f"{path}: features have shape {bundle.features.shape}, the mesh and the card ask for "
             f"{(vertices, channels)}"
         )
-    if bundle.clutter.ndim != 2 or bundle.clutter.shape[1] != channels or not len(bundle.clutter):
+    missing = not len(bundle.clutter) and bundle.card.training.get("prototypes") != 0
+    if bundle.clutter.ndim != 2 or bundle.clutter.shape[1] != channels or missing:
         raise BundleError(
             f"{path}: clutter has shape {bundle.clutter.shape}, needs (M, {channels})"
         )
@@ -248,5 +249,5 @@ def _check_shapes(bundle: Bundle) -> None:
         if not np.isfinite(getattr(bundle, name)).all():
             raise BundleError(f"{path}: {name} hold NaN or infinite values")
     for name in ("features", "clutter"):
-        if np.abs(np.linalg.norm(getattr(bundle, name), axis=1) - 1.0).max() > UNIT:
+        if (np.abs(np.linalg.norm(getattr(bundle, name), axis=1) - 1.0) > UNIT).any():
             raise BundleError(f"{path}: {name} are not of unit length")

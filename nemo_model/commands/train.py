@@ -4,10 +4,7 @@
 from __future__ import annotations
 
 import argparse
-import json
 from pathlib import Path
-
-from pydantic import ValidationError
 
 from nemo_model.datasets.common import read_lines
 from nemo_model.datasets.layout import SOURCES
@@ -41,7 +38,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
 
 def run(args: argparse.Namespace) -> int:
     try:
-        from nemo_model.training.config import TrainConfig
+        from nemo_model.training.config import make_config
         from nemo_model.training.start import bundle_weights
         from nemo_model.training.train import train
     except ImportError as error:
@@ -56,13 +53,7 @@ def run(args: argparse.Namespace) -> int:
         values["steps"] = args.steps
     if args.leave_out is not None:
         values["left_out"] = read_lines(args.leave_out)
-    values = _with_settings(values, args.set)
-    try:
-        config = TrainConfig.model_validate(values)
-    except ValidationError as error:
-        first = error.errors()[0]
-        field = ".".join(str(part) for part in first["loc"])
-        raise NemoError(f"--set: {field}: {first['msg']}") from error
+    config = make_config(values, args.set)
     initial = None if args.start is None else bundle_weights(args.start)
     path = train(
         args.root, args.backgrounds, args.out, config, workers=args.workers, threads=args.threads,
@@ -70,18 +61,3 @@ def run(args: argparse.Namespace) -> int:
     )  # fmt: skip
     print(f"trained {config.steps} steps; next: nemo export --checkpoint {path} --out models/...")
     return 0
-
-
-def _with_settings(values: dict[str, object], settings: list[str]) -> dict[str, object]:
-    for setting in settings:
-        key, _, text = setting.partition("=")
-        try:
-            value = json.loads(text)
-        except json.JSONDecodeError as error:
-            raise NemoError(f"--set {setting}: the value is not JSON ({error})") from error
-        group, _, field = key.rpartition(".")
-        target = values if not group else values.setdefault(group, {})
-        if not isinstance(target, dict):
-            raise NemoError(f"--set {setting}: {group} has no fields")
-        target[field] = value
-    return values

@@ -3,9 +3,13 @@
 
 from __future__ import annotations
 
-from typing import Literal
+import json
+from collections.abc import Mapping, Sequence
+from typing import Any, Literal
 
-from pydantic import BaseModel, ConfigDict, Field
+from pydantic import BaseModel, ConfigDict, Field, ValidationError
+
+from nemo_model.errors import NemoError
 
 
 class AugmentConfig(BaseModel):
@@ -66,7 +70,10 @@ class TrainConfig(BaseModel):
     height: int = Field(default=128, ge=32, multiple_of=32, description="crop height, pixels")
     features: int = Field(default=64, ge=1, description="channels of the feature map")
     vertices: int = Field(default=1000, ge=8, description="about how many vertices the cuboid has")
-    prototypes: int = Field(default=16, ge=1, description="clutter features")
+    prototypes: int = Field(default=16, ge=0, description="clutter features; 0: no clutter model")
+    contrast: bool = Field(
+        default=True, description="False: features are drawn to their own vertex, from no other"
+    )
     seed: int = Field(default=0, ge=0, lt=2**31)
     steps: int = Field(default=6000, ge=1, description="optimiser steps in all")
     warmup: int = Field(default=200, ge=0, description="steps of rising learning rate")
@@ -114,3 +121,29 @@ class TrainConfig(BaseModel):
         default=(), description="names of photos not to train on, as those with a wrong label"
     )
     augment: AugmentConfig = AugmentConfig()
+
+
+def make_config(values: Mapping[str, Any], settings: Sequence[str] = ()) -> TrainConfig:
+    """Make a TrainConfig of its fields, changed by settings as KEY=JSON ("augment.flip=0").
+
+    Raises:
+        NemoError: for a setting that is not JSON, not known or out of range.
+    """
+    fields = dict(values)
+    for setting in settings:
+        key, _, text = setting.partition("=")
+        try:
+            value = json.loads(text)
+        except json.JSONDecodeError as error:
+            raise NemoError(f"--set {setting}: the value is not JSON ({error})") from error
+        group, _, field = key.rpartition(".")
+        target = fields if not group else fields.setdefault(group, {})
+        if not isinstance(target, dict):
+            raise NemoError(f"--set {setting}: {group} has no fields")
+        target[field] = value
+    try:
+        return TrainConfig.model_validate(fields)
+    except ValidationError as error:
+        first = error.errors()[0]
+        field = ".".join(str(part) for part in first["loc"])
+        raise NemoError(f"--set: {field}: {first['msg']}") from error

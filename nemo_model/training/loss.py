@@ -108,10 +108,18 @@ class Objective(nn.Module):
         logits = logits.masked_fill(self.near[k], -1e4)
         logits = torch.cat([logits, f @ beta.T / self.config.temperature], dim=1)
         right = (logits.argmax(1) == k).float().mean()
+        if not self.config.contrast:
+            return (1.0 - (f * theta[k]).sum(dim=1)).mean(), right.detach()
         return F.cross_entropy(logits, k), right.detach()
 
     def _clutter(self, features: Tensor, theta: Tensor, beta: Tensor, clutter: Tensor) -> Tensor:
-        """Cells off the object prefer some prototype over every vertex."""
+        """Cells off the object prefer some prototype over every vertex.
+
+        Without contrast they are drawn to the nearest prototype; without prototypes there is no
+        such term.
+        """
+        if not len(beta):
+            return features.sum() * 0.0
         order = torch.rand(clutter.shape, device=clutter.device).masked_fill(~clutter, -1.0)
         order = order.flatten(1)
         chosen = order.topk(min(self.config.clutter_cells, order.shape[1]), dim=1)
@@ -120,6 +128,8 @@ class Objective(nn.Module):
             return features.sum() * 0.0
         f = features.flatten(2).transpose(1, 2)
         f = f.gather(1, chosen.indices[..., None].expand(-1, -1, f.shape[2]))[picked]
+        if not self.config.contrast:
+            return (1.0 - (f @ beta.T).amax(dim=1)).mean()
         to_clutter = torch.logsumexp(f @ beta.T / self.config.temperature, dim=1)
         to_object = torch.logsumexp(f @ theta.T / self.config.temperature, dim=1)
         return F.softplus(to_object - to_clutter).mean()
@@ -131,7 +141,8 @@ class Objective(nn.Module):
         B, P, h, w, _ = batch.corner.shape
         f = features.flatten(2).transpose(1, 2)  # (B, hw, C)
         similarity = f @ theta.T  # (B, hw, V)
-        background = (f @ beta.T).amax(dim=2)  # (B, hw)
+        # (B, hw); no clutter model explains nothing
+        background = (f @ beta.T).amax(dim=2) if len(beta) else f.new_zeros(f.shape[:2])
         corner = batch.corner.view(B, P, h * w, 3).permute(0, 2, 1, 3).reshape(B, h * w, P * 3)
         weight = batch.weight.view(B, P, h * w, 3).permute(0, 2, 1, 3)
         s = (similarity.gather(2, corner).view(B, h * w, P, 3) * weight).sum(dim=3)

@@ -19,6 +19,7 @@ from tqdm import tqdm
 from nemo_model.errors import NemoError
 from nemo_model.mesh import Mesh
 from nemo_model.training.backbone import Backbone, load_imagenet
+from nemo_model.training.clock import Clock
 from nemo_model.training.config import TrainConfig
 from nemo_model.training.loader import batches, sample_maker
 from nemo_model.training.loss import Bank, Batch, Losses, Objective
@@ -121,6 +122,7 @@ def train(
         start = _restore(Checkpoint.load(path), config, maker.mesh, model, optimiser, average)
     (out / "config.json").write_text(config.model_dump_json(indent=2) + "\n")
     objective = Objective(maker.mesh, config).to(device)
+    clock = Clock(out, start)
     bar = tqdm(total=config.steps, initial=start, desc="train", unit="step")
     for step, batch in enumerate(batches(maker, config, start, workers), start=start):
         began = time.perf_counter()
@@ -138,6 +140,7 @@ def train(
         if (step + 1) % save_every == 0 or step + 1 == config.steps:
             state = {"model": model.state_dict(), "optimiser": optimiser.state_dict()}
             Checkpoint(config, maker.mesh, outline, step + 1, average, state).save(path)
+            clock.write(step + 1, config.batch)
     bar.close()
     return path
 
