@@ -292,7 +292,7 @@ class Estimator:
         crop = seen.crop
         K, box_map = crop.map_K(), box_in_map(seen.box, crop)
         reliable = whole_sides(seen.box, seen.camera)
-        given_t = None if given is None else _given_translation(given, seen.camera, crop)
+        given_t = None if given is None else given_translation(given, seen.camera, crop)
         features = seen.features
         if seen.taken is not None:  # a cell without a feature speaks for nothing
             features = np.where(seen.taken[..., None], np.float32(0.0), features)
@@ -381,7 +381,8 @@ def _check_fit(bundle: Bundle, extractor: FeatureExtractor) -> None:
         )
 
 
-def _given_translation(given: Given, camera: Camera, crop: CropCamera) -> Array:
+def given_translation(given: Given, camera: Camera, crop: CropCamera) -> Array:
+    """The object's place (3,) in the crop's camera, object units. Raises NemoError if not one."""
     centre = np.asarray(given.centre, dtype=np.float64)
     if centre.shape != (2,) or not np.isfinite(centre).all():
         raise NemoError(f"given: centre {centre.tolist()} must be two finite pixels")

@@ -112,11 +112,19 @@ def visible_vertices(
     A vertex is visible when it lies inside the grid and is not further away than the furthest
     surface in the 3 x 3 cells around it, plus slack (object units).
     """
-    points = mesh.vertices @ T_cam_obj[:3, :3].T + T_cam_obj[:3, 3]
-    _, _, depth = rasterize(points, mesh.faces, K, width, height)
+    return visible_points(mesh.vertices, mesh, T_cam_obj, K, width, height, slack)
+
+
+def visible_points(
+    points: Array, mesh: Mesh, T_cam_obj: Array, K: Array, width: int, height: int, slack: float
+) -> tuple[npt.NDArray[np.bool_], Array]:
+    """Return which points (P, 3) of the object the mesh leaves to see, and their pixels (P, 2)."""
+    R, t = T_cam_obj[:3, :3], T_cam_obj[:3, 3]
+    _, _, depth = rasterize(mesh.vertices @ R.T + t, mesh.faces, K, width, height)
+    turned = points @ R.T + t
     visible = np.zeros(len(points), dtype=np.bool_)
     uv = np.full((len(points), 2), np.nan)
-    _visible(points, K[0, 0], K[1, 1], K[0, 2], K[1, 2], depth, slack, visible, uv)
+    _visible(turned, K[0, 0], K[1, 1], K[0, 2], K[1, 2], depth, slack, visible, uv)
     return visible, uv
 
 

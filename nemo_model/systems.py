@@ -89,6 +89,20 @@ def _load_nemo(name: str, folder: Path, threads: int) -> PoseEstimator:
     return estimator
 
 
+def _train_rival(run: Run, out: Path, workers: int, threads: int) -> Path:
+    _needs_torch()
+    from nemo_model.rivals.runs import train_rivals
+
+    return train_rivals(run, out, workers, threads)
+
+
+def _load_rival(name: str, folder: Path, threads: int) -> PoseEstimator:
+    _needs_torch()
+    from nemo_model.rivals.estimator import RivalEstimator
+
+    return RivalEstimator.load(folder, name, threads)
+
+
 def _needs_torch() -> None:
     try:
         import torch  # noqa: F401
@@ -102,6 +116,10 @@ def _nemo(name: str, title: str) -> System:
     return System(name, title, _train_nemo, partial(_load_nemo, name))
 
 
+def _rival(name: str, title: str) -> System:
+    return System(name, title, _train_rival, partial(_load_rival, name))
+
+
 SYSTEMS: dict[str, System] = {
     each.name: each
     for each in (
@@ -109,6 +127,9 @@ SYSTEMS: dict[str, System] = {
         _nemo("nemo-no-contrast", "NeMo without contrastive terms"),
         _nemo("nemo-no-clutter", "NeMo without a clutter model"),
         _nemo("nemo-no-pose-term", "NeMo without the pose-ranking term"),
+        _rival("res50-general", "Res50-General"),
+        _rival("res50-specific", "Res50-Specific"),
+        _rival("starmap", "StarMap"),
     )
 }
 

@@ -10,7 +10,8 @@ from __future__ import annotations
 
 import math
 from collections import Counter
-from dataclasses import dataclass
+from collections.abc import Mapping
+from dataclasses import dataclass, field
 from pathlib import Path
 
 import numpy as np
@@ -19,6 +20,7 @@ from nemo_model import pose
 from nemo_model.datasets import matfile
 from nemo_model.datasets.common import DatasetError, read_image
 
+VISIBLE = 1.0  # an anchor's status
 DEFAULT_VIEWPORT = 3000.0  # PASCAL3D+'s constant, for files that leave it out
 
 
@@ -29,6 +31,7 @@ class Pascal3DObject:
     Angles in radians, `distance` in CAD units (CAD diagonal = 1), `focal` in pixels (the files'
     focal * viewport), `box` (x1, y1, x2, y2) and `principal_point` (x, y) in pixels from 0.
     `cad_index` counts from 1 (0: not annotated); `index` is the place in the image's record.
+    `anchors`: named keypoints that are visible, pixels (x, y) from 0; empty where none are marked.
     """
 
     name: str
@@ -47,6 +50,7 @@ class Pascal3DObject:
     difficult: bool
     size: tuple[int, int]
     index: int = 0
+    anchors: Mapping[str, tuple[float, float]] = field(default_factory=dict)
 
     @property
     def K(self) -> np.ndarray:
@@ -144,7 +148,25 @@ def _object(
         difficult=bool(matfile.number(entry, "difficult")),
         size=size,
         index=index,
+        anchors=_anchors(entry),
     )
+
+
+def _anchors(entry: np.void) -> dict[str, tuple[float, float]]:
+    """Named keypoints whose status is 1, visible; other statuses say why one cannot be seen."""
+    anchors = matfile.substruct(entry, "anchors")
+    found: dict[str, tuple[float, float]] = {}
+    for name in () if anchors is None else anchors.dtype.names or ():
+        anchor = matfile.substruct(anchors, name)
+        if anchor is None or matfile.number(anchor, "status") != VISIBLE:
+            continue
+        location = matfile.numbers(anchor, "location")
+        if location is None:
+            continue
+        if location.size != 2:
+            raise matfile.FieldError(f"anchors.{name}.location holds {location.size} numbers")
+        found[name] = (float(location[0]) - 1.0, float(location[1]) - 1.0)
+    return found
 
 
 def _angle(view: np.void, key: str) -> float | None:

@@ -107,19 +107,24 @@ class Backbone(nn.Module):
         super().__init__()
         self.trunk = Trunk()
         self.lateral = nn.ModuleList(nn.Conv2d(c, PYRAMID, 1) for c in _TAPS.values())
-        self.mix = nn.ModuleList(_separable(PYRAMID) for _ in range(2))
-        self.head = nn.Sequential(_separable(PYRAMID), _separable(PYRAMID))
+        self.mix = nn.ModuleList(separable(PYRAMID) for _ in range(2))
+        self.head = nn.Sequential(separable(PYRAMID), separable(PYRAMID))
         self.out = nn.Conv2d(PYRAMID, features, 1)
 
     def forward(self, image: Tensor) -> Tensor:
+        return F.normalize(self.out(self.pyramid(image)), dim=1)
+
+    def pyramid(self, image: Tensor) -> Tensor:
+        """The map (B, PYRAMID, H/8, W/8) that the features are made of."""
         fine, middle, coarse = self.trunk((image - 127.5) / 127.5)
         x = self.lateral[2](coarse)
         x = self.mix[0](F.interpolate(x, scale_factor=2.0) + self.lateral[1](middle))
         x = self.mix[1](F.interpolate(x, scale_factor=2.0) + self.lateral[0](fine))
-        return F.normalize(self.out(self.head(x)), dim=1)
+        return self.head(x)
 
 
-def _separable(channels: int) -> nn.Sequential:
+def separable(channels: int) -> nn.Sequential:
+    """A 5 x 5 depthwise and a 1 x 1 convolution."""
     return nn.Sequential(
         nn.Conv2d(channels, channels, 5, padding=2, groups=channels),
         nn.Conv2d(channels, channels, 1),

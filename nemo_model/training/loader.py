@@ -104,7 +104,8 @@ def collate(samples: list[Sample]) -> Batch:
     return Batch(**stacked)
 
 
-def _quiet_worker(_: int) -> None:
+def quiet_worker(_: int) -> None:
+    """Keep a loader process to one thread."""
     cv2.setNumThreads(0)
     torch.set_num_threads(1)
 
@@ -117,6 +118,6 @@ def batches(maker: SampleMaker, config: TrainConfig, start: int, workers: int) -
         batch_size=config.batch,
         num_workers=workers,
         collate_fn=collate,
-        worker_init_fn=_quiet_worker,
+        worker_init_fn=quiet_worker,
         prefetch_factor=3 if workers else None,
     )

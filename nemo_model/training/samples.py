@@ -68,6 +68,31 @@ class View:
     T_cam_obj: Array
 
 
+@dataclass(frozen=True)
+class Picture:
+    """What the network sees and what is true of it, whatever is learned from it.
+
+    Attributes:
+        image: (H, W, 3) uint8 RGB, the augmented crop.
+        crop: its camera.
+        T: (4, 4) the object, mirrored left to right if `mirrored`, to the crop's camera.
+        hidden: (H, W) bool, pixels on which something else, or the image's edge, hides the object.
+        boxed: whether the crop was made of a box of the whole object.
+        at: number of the object.
+        mirrored: whether the photo was.
+        H: (3, 3) pixel of the photo, mirrored if `mirrored`, to pixel of the crop.
+    """
+
+    image: Image
+    crop: CropCamera
+    T: Array
+    hidden: npt.NDArray[np.bool_]
+    boxed: bool
+    at: int
+    mirrored: bool
+    H: Array
+
+
 class SampleMaker:
     """Makes samples from a set of objects held in memory."""
 
@@ -90,16 +115,24 @@ class SampleMaker:
     def __call__(self, index: int) -> Sample:
         """Return sample number `index` of the run."""
         rng = np.random.default_rng([self.config.seed, index])
+        picture = self.picture(rng)
+        return self._targets(
+            picture.image, picture.crop, picture.T, picture.hidden, picture.boxed, rng
+        )
+
+    def picture(self, rng: np.random.Generator) -> Picture:
+        """Draw an object and show it as the augmentation has it."""
         while True:
             at = int(rng.choice(len(self.objects), p=self.probability))
             try:
-                return self._make(at, rng)
+                return self._picture(at, rng)
             except NemoError:  # a cut that left nothing of the box: draw again
                 continue
 
-    def _make(self, at: int, rng: np.random.Generator) -> Sample:
+    def _picture(self, at: int, rng: np.random.Generator) -> Picture:
         config, augment = self.config, self.config.augment
-        view = _view(self.objects[at], self.images[at], rng.random() < augment.flip)
+        mirrored = rng.random() < augment.flip
+        view = _view(self.objects[at], self.images[at], mirrored)
         box, seen = jittered_box(view, augment, rng)
         partly = rng.random() < augment.visible_box
         crop = _rolled_crop(view, box, config, rng, 2 if partly else 1)
@@ -119,10 +152,12 @@ class SampleMaker:
                 image, shape, share, self.photos, self.images, augment.object_occluder, rng
             )
             hidden = hidden | pasted
+        H = crop.H_crop_image
         if partly:
             image, crop, T, hidden = self._closer(image, crop, T, shape, hidden, rng)
+            H = crop.H_crop_image @ H
         boxed = not (partly or cut.any())
-        return self._targets(degrade(image, augment, rng), crop, T, hidden, boxed, rng)
+        return Picture(degrade(image, augment, rng), crop, T, hidden, boxed, at, mirrored, H)
 
     def _closer(
         self,
