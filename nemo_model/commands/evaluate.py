@@ -23,10 +23,13 @@ from nemo_model.evaluation.report import markdown
 from nemo_model.evaluation.samples import Sample, from_kitti, from_pascal3d
 from nemo_model.evaluation.summary import summarise
 from nemo_model.reference import SOLVERS, cold_solver
+from nemo_model.systems import SYSTEMS, model_folder, system
 
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("--model", type=Path, required=True, help="bundle, e.g. models/car")
+    parser.add_argument("--system", default="nemo", metavar="NAME",
+                        help=f"what trained it: {', '.join(SYSTEMS)}")  # fmt: skip
     parser.add_argument("--dataset", default="pascal3d", choices=("pascal3d", "kitti"))
     parser.add_argument("--root", type=Path, required=True, help="folder of the data set")
     parser.add_argument("--source", default="stanford", choices=SOURCES,
@@ -65,11 +68,14 @@ def run(args: argparse.Namespace) -> int:
     samples, skipped, split = load(args)  # before the model: a wrong path is told at once
     cold = cold_solver(args.solver, args.threads)
     told = args.told or args.boxes
-    # a reference's search is one of one picture
-    mirror = False if args.one_look or args.solver != SOLVERS[0] else None
-    estimator = Estimator.load(
-        args.model, threads=args.threads, cold=cold, boxes=told, mirror=mirror
-    )
+    if args.system == "nemo":
+        # a reference's search is one of one picture
+        mirror = False if args.one_look or args.solver != SOLVERS[0] else None
+        estimator: Any = Estimator.load(
+            args.model, threads=args.threads, cold=cold, boxes=told, mirror=mirror
+        )
+    else:
+        estimator = _other_system(args, told)
     document = measure(args, estimator, samples)
     document |= {"split": split, "labelled": len(samples), "skipped": skipped}
     document["images"] = document.pop("images")  # the long list last
@@ -79,9 +85,17 @@ def run(args: argparse.Namespace) -> int:
     return 0
 
 
-def measure(
-    args: argparse.Namespace, estimator: Estimator, samples: Sequence[Sample]
-) -> dict[str, Any]:
+def _other_system(args: argparse.Namespace, told: str) -> Any:
+    chosen = system(args.system)
+    if args.solver != SOLVERS[0]:
+        raise DatasetError(f"--solver {args.solver}: is of nemo, not of '{args.system}'")
+    if told != BOXES[0]:
+        raise DatasetError(f"--boxes/--told {told}: '{args.system}' is told of whole objects only; "
+                           "give --told whole")  # fmt: skip
+    return chosen.load(model_folder(args.model, args.category), args.threads)
+
+
+def measure(args: argparse.Namespace, estimator: Any, samples: Sequence[Sample]) -> dict[str, Any]:
     """Evaluate the samples chosen by --limit and --seed, and say what was evaluated."""
     if estimator.category != args.category:
         raise DatasetError(
@@ -92,6 +106,7 @@ def measure(
                     desc=args.protocol, dynamic_ncols=True)  # fmt: skip
     return {
         "model": {"name": estimator.bundle.card.name, "sha256": estimator.bundle.digest},
+        "system": args.system,
         "provider": estimator.extractor.provider,
         "dataset": args.dataset,
         "source": args.source if args.dataset == "pascal3d" else None,

@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
-"""Train a category's backbone and neural mesh on a data set in the PASCAL3D+ layout."""
+"""Train NeMo, or a system it is compared with, on a data set in the PASCAL3D+ layout."""
 
 from __future__ import annotations
 
@@ -10,6 +10,7 @@ from nemo_model.datasets.common import read_lines
 from nemo_model.datasets.layout import SOURCES
 from nemo_model.datasets.views import VIEWS
 from nemo_model.errors import NemoError
+from nemo_model.systems import SYSTEMS, Run, system
 
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
@@ -32,13 +33,25 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
                         help="names of photos not to train on, one a line; see "
                         "benchmarks/doubtful_labels.py")  # fmt: skip
     parser.add_argument("--save-every", type=int, default=250, help="steps between checkpoints")
+    parser.add_argument("--system", default="nemo", metavar="NAME",
+                        help=f"what to train: {', '.join(SYSTEMS)} (docs/rivals.md)")  # fmt: skip
+    parser.add_argument("--categories", nargs="+", metavar="CATEGORY",
+                        help="several, for other systems than nemo")  # fmt: skip
+    parser.add_argument("--no-occluders", action="store_true",
+                        help="paste neither occluders nor neighbours into the photos")  # fmt: skip
+    parser.add_argument("--keypoints", type=Path, metavar="FILE",
+                        help="starmap: 3D keypoints (default ROOT/CAD/keypoints.json)")  # fmt: skip
     text = "other fields of TrainConfig, e.g. batch=16 augment.flip=0"
     parser.add_argument("--set", nargs="*", default=[], metavar="KEY=JSON", help=text)
 
 
 def run(args: argparse.Namespace) -> int:
+    if args.system != "nemo":
+        return _run_system(args)
+    if args.categories is not None:
+        raise NemoError("--categories: nemo trains one --category at a time")
     try:
-        from nemo_model.training.config import make_config
+        from nemo_model.training.config import WITHOUT_OCCLUDERS, make_config
         from nemo_model.training.start import bundle_weights
         from nemo_model.training.train import train
     except ImportError as error:
@@ -53,6 +66,8 @@ def run(args: argparse.Namespace) -> int:
         values["steps"] = args.steps
     if args.leave_out is not None:
         values["left_out"] = read_lines(args.leave_out)
+    if args.no_occluders:
+        values["augment"] = dict(WITHOUT_OCCLUDERS)
     config = make_config(values, args.set)
     initial = None if args.start is None else bundle_weights(args.start)
     path = train(
@@ -60,4 +75,30 @@ def run(args: argparse.Namespace) -> int:
         save_every=args.save_every, resume=args.resume, initial=initial,
     )  # fmt: skip
     print(f"trained {config.steps} steps; next: nemo export --checkpoint {path} --out models/...")
+    return 0
+
+
+def _run_system(args: argparse.Namespace) -> int:
+    """Train another system, up to a folder that nemo evaluate takes."""
+    chosen = system(args.system)
+    if args.start is not None:
+        raise NemoError(f"--from: '{args.system}' starts from ImageNet's weights only")
+    if args.out.is_dir() and any(args.out.iterdir()) and not args.resume:
+        raise NemoError(f"--out {args.out}: is not empty; choose another or go on with --resume")
+    run = Run(
+        system=args.system,
+        root=args.root,
+        backgrounds=args.backgrounds,
+        categories=tuple(args.categories or [args.category]),
+        source=args.source,
+        split=args.split,
+        views=args.views,
+        occluders=not args.no_occluders,
+        seed=args.seed,
+        keypoints=args.keypoints,
+        settings=tuple(args.set),
+        **({} if args.steps is None else {"steps": args.steps}),
+    )
+    folder = chosen.train(run, args.out, args.workers, args.threads)
+    print(f"trained; next: nemo evaluate --system {args.system} --model {folder} ...")
     return 0

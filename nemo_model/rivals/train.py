@@ -83,7 +83,7 @@ def train_rival(
     *,
     workers: int = 1,
     threads: int = 1,
-    save_every: int = 100,
+    save_every: int = 50,
 ) -> dict[str, Tensor]:
     """Train, or go on from out/checkpoint.pt, and return the averaged weights.
 

@@ -57,6 +57,10 @@ class AugmentConfig(BaseModel):
     )
 
 
+WITHOUT_OCCLUDERS = {"occluded": 0.0, "neighbour": 0.0}
+"""Fields of AugmentConfig that leave the object's photo free of anything pasted over it."""
+
+
 class TrainConfig(BaseModel):
     """One training run."""
 

@@ -12,7 +12,7 @@ from nemo_model.errors import NemoError
 from nemo_model.mesh import Mesh
 from nemo_model.systems import Run
 from nemo_model.training.clock import TRAINING
-from nemo_model.training.config import TrainConfig, make_config
+from nemo_model.training.config import WITHOUT_OCCLUDERS, TrainConfig, make_config
 from nemo_model.training.export import export
 from nemo_model.training.train import Checkpoint, train
 
@@ -53,7 +53,7 @@ def config_of(run: Run, category: str, **changes: Any) -> TrainConfig:
         "warmup": min(200, max(run.steps // 10, 1)),
     }  # fmt: skip
     if not run.occluders:
-        values["augment"] = {"occluded": 0.0, "neighbour": 0.0}
+        values["augment"] = dict(WITHOUT_OCCLUDERS)
     return make_config(values | changes, run.settings)
 
 
