@@ -28,6 +28,8 @@ from nemo_model.training.samples import Picture, SampleMaker
 from nemo_model.training.train import LOG_EVERY, learning_rate
 
 CHECKPOINT = "checkpoint.pt"
+SAVE_EVERY = 50
+"""Steps between checkpoints."""
 Targets = Callable[[Picture], dict[str, np.ndarray]]
 
 
@@ -83,7 +85,6 @@ def train_rival(
     *,
     workers: int = 1,
     threads: int = 1,
-    save_every: int = 50,
 ) -> dict[str, Tensor]:
     """Train, or go on from out/checkpoint.pt, and return the averaged weights.
 
@@ -120,7 +121,7 @@ def train_rival(
                 log.write(json.dumps(row) + "\n")
             bar.set_postfix_str(" ".join(f"{k} {v:.2f}" for k, v in numbers.items()))
         bar.update()
-        if (step + 1) % save_every == 0 or step + 1 == config.steps:
+        if (step + 1) % SAVE_EVERY == 0 or step + 1 == config.steps:
             state = {"network": network.state_dict(), "optimiser": optimiser.state_dict()}
             _save(out / CHECKPOINT, system, config, step + 1, average, state)
             clock.write(step + 1, config.batch)
