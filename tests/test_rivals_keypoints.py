@@ -88,7 +88,8 @@ def test_the_corners_that_are_seen_lie_on_the_cuboids_picture(
     inner = np.round(uv + 0.12 * (uv.mean(axis=0) - uv)).astype(int)
     colours = picture.image[inner[:, 1], inner[:, 0]].astype(int)
     own = tiny.colours(points * ([-1.0, 1.0, 1.0] if flip else [1.0, 1.0, 1.0]))
-    assert np.abs(colours - own).max() < 50  # corners differ by more than 100
+    plain = [tuple(np.round(p, 6)) in facing(picture, 0.35) for p in points]
+    assert np.abs(colours - own)[plain].max() < 50  # corners differ by more than 100
 
 
 def test_hidden_keypoints_are_not_shown(root: Path) -> None:
