@@ -7,6 +7,7 @@ import argparse
 import json
 import shutil
 from dataclasses import replace
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -14,6 +15,7 @@ import numpy as np
 import pytest
 import torch
 import training_set
+from pascal3d_files import thing
 
 from nemo_model.commands import evaluate as evaluate_command
 from nemo_model.commands import train as train_command
@@ -140,6 +142,36 @@ def test_categories_take_turns(root: Path) -> None:
     sources = [loop.Source(maker, lambda _, k=k: {"which": np.array(k)}) for k in range(3)]
     pictures = loop._Pictures(sources, config.seed, 2, 7)
     assert [int(pictures[k]["which"]) for k in range(5)] == [2, 0, 1, 2, 0]
+
+
+def with_buses(root: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
+    """The tiny set with the same pictures once more as another category."""
+    with monkeypatch.context() as patch:
+        patch.setattr(training_set, "thing", partial(thing, "bus"))
+        other = training_set.write(root / "other", 4)
+    training_set.write(root, 4)
+    for kind in ("Images", "Annotations"):
+        shutil.move(other / kind / "car_stanford", root / kind / "bus_stanford")
+    shutil.move(other / "CAD" / "car", root / "CAD" / "bus")
+    lists = other / "Image_sets" / "car_stanford_train.txt"
+    shutil.move(lists, root / "Image_sets" / "bus_stanford_train.txt")
+    return root
+
+
+def test_one_network_for_all_categories_or_one_for_each(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    root, weights = with_buses(tmp_path / "data", monkeypatch), {}
+    for name in ("res50-general", "res50-specific"):
+        run = run_of(root, name, steps=1, categories=("car", "bus"))
+        folder = trained(run, tmp_path / name)
+        rivals = [Rival.load(model_folder(folder, c), name) for c in run.categories]
+        assert [rival.card.category for rival in rivals] == ["car", "bus"]
+        weights[name] = [rival.digest for rival in rivals]
+        estimator = system(name).load(model_folder(folder, "bus"), 1)
+        assert estimator.metres_per_unit == pytest.approx(1.0)  # no length is known of buses
+    assert len(set(weights["res50-general"])) == 1
+    assert len(set(weights["res50-specific"])) == 2
 
 
 # --- saved and loaded
