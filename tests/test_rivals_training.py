@@ -161,17 +161,25 @@ def with_buses(root: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
 def test_one_network_for_all_categories_or_one_for_each(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    root, weights = with_buses(tmp_path / "data", monkeypatch), {}
+    root = with_buses(tmp_path / "data", monkeypatch)
+    weights: dict[str, list[str]] = {}
     for name in ("res50-general", "res50-specific"):
         run = run_of(root, name, steps=1, categories=("car", "bus"))
         folder = trained(run, tmp_path / name)
         rivals = [Rival.load(model_folder(folder, c), name) for c in run.categories]
         assert [rival.card.category for rival in rivals] == ["car", "bus"]
+        alone = name == "res50-specific"
+        assert [rival.card.categories for rival in rivals] == (
+            [("car",), ("bus",)] if alone else [("car", "bus")] * 2
+        )
+        assert (tmp_path / name / "bus" / CHECKPOINT).is_file() == alone
         weights[name] = [rival.digest for rival in rivals]
         estimator = system(name).load(model_folder(folder, "bus"), 1)
         assert estimator.metres_per_unit == pytest.approx(1.0)  # no length is known of buses
     assert len(set(weights["res50-general"])) == 1
-    assert len(set(weights["res50-specific"])) == 2
+    # the buses are the cars' pictures: alone each category trains to the same weights, mixed not
+    assert len(set(weights["res50-specific"])) == 1
+    assert weights["res50-general"] != weights["res50-specific"]
 
 
 # --- saved and loaded
