@@ -176,10 +176,8 @@ def test_one_network_for_all_categories_or_one_for_each(
         weights[name] = [rival.digest for rival in rivals]
         estimator = system(name).load(model_folder(folder, "bus"), 1)
         assert estimator.metres_per_unit == pytest.approx(1.0)  # no length is known of buses
-    assert len(set(weights["res50-general"])) == 1
-    # the buses are the cars' pictures: alone each category trains to the same weights, mixed not
-    assert len(set(weights["res50-specific"])) == 1
-    assert weights["res50-general"] != weights["res50-specific"]
+    # the buses are the cars' pictures: mixed or alone, every network trains to the same weights
+    assert len({*weights["res50-general"], *weights["res50-specific"]}) == 1
 
 
 # --- saved and loaded
