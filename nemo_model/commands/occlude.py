@@ -8,16 +8,12 @@ from collections.abc import Sequence
 from pathlib import Path
 
 import numpy as np
-from tqdm import tqdm
 
 from nemo_model.datasets.common import DatasetError, subset
-from nemo_model.datasets.occluded import list_path, write_list, write_occlusion
-from nemo_model.datasets.occluders import OBJECT_SHARE, generator, occlude, photo_paths
-from nemo_model.datasets.pascal3d import SOURCES, SPLITS, Pascal3D, Pascal3DObject
-from nemo_model.datasets.walls import wall
-from nemo_model.raster import silhouette
-
-SHAPES = {"patches": occlude, "wall": wall}
+from nemo_model.datasets.occluded import list_path
+from nemo_model.datasets.occluded_copy import SHAPES, make_level, one_per_image
+from nemo_model.datasets.occluders import OBJECT_SHARE, photo_paths
+from nemo_model.datasets.pascal3d import SOURCES, SPLITS, Pascal3D
 
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
@@ -48,26 +44,13 @@ def run(args: argparse.Namespace) -> int:
     objects = subset(one_per_image(list(dataset)), args.limit, args.seed)
 
     for level in levels:
-        shares: list[float] = []
-        names: list[str] = []
-        for item in tqdm(objects, desc=f"level {level}", unit="image", dynamic_ncols=True):
-            image = item.read_image()
-            height, width = image.shape[:2]
-            mask = silhouette(dataset.cad(item.cad_index), item.T_cam_obj, item.K, width, height)
-            rng = generator(args.seed, level, args.category, item.name)
-            result = SHAPES[args.shape](image, mask, level, photos, rng)
-            if result is None:
-                continue
-            write_occlusion(args.out, level, item, mask, result)
-            names.append(item.name)
-            shares.append(result.share)
-        if not names:
-            raise DatasetError(f"{args.root}: no object is large enough to be occluded")
-        path = write_list(args.out, args.category, level, names)
+        found = make_level(dataset, objects, level, photos, args.out, args.seed, args.shape)
+        shares = list(found.values())
         print(
-            f"level {level}: {len(names)} images, {100 * np.mean(shares):.1f} % of the object "
+            f"level {level}: {len(shares)} images, {100 * np.mean(shares):.1f} % of the object "
             f"hidden on average ({100 * min(shares):.1f} to {100 * max(shares):.1f}), "
-            f"{len(objects) - len(names)} left out as too small; list: {path}"
+            f"{len(objects) - len(shares)} left out as too small; list: "
+            f"{list_path(args.out, args.category, level)}"
         )
     return 0
 
@@ -81,20 +64,3 @@ def refuse_existing(out: Path, category: str, levels: Sequence[int]) -> None:
                 f"{path}: is there already, perhaps of another split or --limit; choose another "
                 "--out, or give --overwrite to replace it"
             )
-
-
-def one_per_image(objects: list[Pascal3DObject]) -> list[Pascal3DObject]:
-    """The largest object with a CAD model of each image, in the order of the images."""
-    largest: dict[str, Pascal3DObject] = {}
-    for item in objects:
-        if item.cad_index < 1:
-            continue
-        best = largest.get(item.name)
-        if best is None or _area(item) > _area(best):
-            largest[item.name] = item
-    return list(largest.values())
-
-
-def _area(item: Pascal3DObject) -> float:
-    x1, y1, x2, y2 = item.box
-    return float((x2 - x1) * (y2 - y1))
