@@ -66,6 +66,14 @@ def draw(image: Image, tracks: Sequence[Track]) -> Image:
     return canvas
 
 
+def draw_estimate(image: Image, estimate: Estimate) -> Image:
+    """A copy of the image (H, W, 3) uint8 RGB with one estimate's cells and cuboid, unlabelled."""
+    canvas = image.copy()
+    _tint(canvas, estimate)
+    _wire_frame(canvas, estimate)
+    return canvas
+
+
 def draw_cuboid(
     image: Image, camera: Camera, T_cam_obj: Floats, size: Floats, colour: Colour = TRUTH
 ) -> Image:

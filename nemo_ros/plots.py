@@ -12,8 +12,8 @@ from matplotlib import rc_context
 from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 
-COLOURS = ("#2563eb", "#e8590c", "#0a9396", "#9c36b5", "#5c940d", "#c2255c", "#495057", "#b08900")
-SOFT, LINE = "#667080", "#e3e7ec"
+from nemo_model.plotting import COLOURS, SOFT, plain_axes
+
 GAP = 3.0
 """A pause of more than so many usual steps interrupts a curve."""
 LEGEND = 8
@@ -89,14 +89,7 @@ def _interrupted(curve: Curve) -> tuple[np.ndarray, np.ndarray]:
 
 
 def _svg(figure: Figure, axes: Axes, title: str, unit: str) -> bytes:
-    axes.set_title(f"{title}, {unit}", loc="left", fontsize=10.5, color="#1b1f24")
-    axes.grid(color=LINE, linewidth=0.8)
-    axes.set_axisbelow(True)
-    for side in ("top", "right"):
-        axes.spines[side].set_visible(False)
-    for side in ("left", "bottom"):
-        axes.spines[side].set_color(LINE)
-    axes.tick_params(colors=SOFT, labelsize=8.5, length=0)
+    plain_axes(axes, f"{title}, {unit}")
     buffer = BytesIO()
     with rc_context({"svg.hashsalt": "nemo", "svg.fonttype": "path"}):
         figure.savefig(buffer, format="svg", metadata={"Date": None})
