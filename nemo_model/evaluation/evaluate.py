@@ -89,11 +89,7 @@ def evaluate(
 def evaluate_one(estimator: PoseEstimator, sample: Sample, protocol: str) -> Result:
     """Estimate one sample's pose and compare it with the truth."""
     image = sample.read_image()
-    given = None
-    if protocol != "robot":
-        distance = sample.depth / (estimator.metres_per_unit if sample.metric else 1.0)
-        told = sample.subtype if protocol == "paper-subtype" and sample.subtype else None
-        given = Given(sample.centre_px, distance, told)
+    given = given_of(estimator, sample, protocol)
     try:
         estimate = estimator.estimate(image, sample.K, sample.box, given=given)
     except NemoError as error:
@@ -116,6 +112,15 @@ def evaluate_one(estimator: PoseEstimator, sample: Sample, protocol: str) -> Res
         position_nees=None if offset is None else _nees(offset, estimate.covariance[:3, :3]),
         subtype=estimate.subtype,
     )
+
+
+def given_of(estimator: PoseEstimator, sample: Sample, protocol: str) -> Given | None:
+    """What a protocol tells of a sample besides image, box and K."""
+    if protocol == "robot":
+        return None
+    distance = sample.depth / (estimator.metres_per_unit if sample.metric else 1.0)
+    told = sample.subtype if protocol == "paper-subtype" and sample.subtype else None
+    return Given(sample.centre_px, distance, told)
 
 
 def _offset(estimator: PoseEstimator, estimate: Estimate, sample: Sample) -> np.ndarray | None:
