@@ -81,6 +81,7 @@ setup(
             "export = nemo_model.commands.export",
             "evaluate = nemo_model.commands.evaluate",
             "occlude = nemo_model.commands.occlude",
+            "table = nemo_model.commands.table",
             "make-mesh = nemo_model.commands.make_mesh",
             "calibrate = nemo_model.commands.calibrate",
             "launch = nemo_ros.commands.launch",

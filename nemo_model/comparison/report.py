@@ -1,0 +1,255 @@
+# SPDX-License-Identifier: Apache-2.0
+"""A table's report as blocks of text and tables, which Markdown and HTML show alike."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass, field
+
+from nemo_model.comparison import machine, paper
+from nemo_model.comparison.cells import ALL, Cell
+from nemo_model.comparison.config import TableConfig
+from nemo_model.comparison.plan import Plan, Row, key
+from nemo_model.comparison.runner import Outcome
+from nemo_model.comparison.statistics import METRICS, Interval, verdict
+from nemo_model.evaluation.report import table
+
+TITLES = {
+    "occlusion": "Pose under occlusion",
+    "unseen": "Views that were not trained on",
+    "mesh": "How close the mesh is to the object",
+    "ablation": "What each part of NeMo gives",
+}
+METRIC_TITLES = {
+    "acc_pi_6": "Rotation error below 30 degrees (pi/6), % of the objects",
+    "acc_pi_18": "Rotation error below 10 degrees (pi/18), % of the objects",
+    "median_deg": "Median rotation error, degrees",
+}
+PROTOCOLS = {
+    "paper": "paper: centre, focal length and distance are given, 3 degrees of freedom are sought",
+    "paper-subtype": "paper-subtype: as paper, and the annotated CAD model picks the mesh",
+    "robot": "robot: image, box and K alone, 6 degrees of freedom",
+}
+OTHER_DATA = "Figures on other data, splits, occluders or protocols are not comparable with these."
+
+
+@dataclass(frozen=True)
+class Block:
+    """A heading, paragraphs, and a table (rows[0] is its header); names of plots shown below."""
+
+    title: str
+    text: tuple[str, ...] = ()
+    rows: tuple[tuple[str, ...], ...] = ()
+    pictures: tuple[str, ...] = ()
+
+
+@dataclass(frozen=True)
+class Report:
+    """All that is reported but for the pictures themselves."""
+
+    title: str
+    blocks: tuple[Block, ...]
+    problems: tuple[str, ...] = field(default_factory=tuple)
+
+
+def make_report(
+    plan: Plan, outcome: Outcome, cells: Sequence[Cell], pictures: Sequence[str] = ()
+) -> Report:
+    """The report; `pictures` are names of plots, those of a protocol begin with its name."""
+    config = plan.config
+    blocks = [_about(plan, outcome, cells)]
+    for protocol in config.protocols:
+        mine = [cell for cell in cells if cell.protocol == protocol and cell.category == ALL]
+        if len(config.categories) == 1:
+            mine = [cell for cell in cells if cell.protocol == protocol]
+        for metric in METRICS:
+            blocks.append(_figures(plan, mine, protocol, metric))
+        shown = tuple(name for name in pictures if name.startswith(f"{protocol}-"))
+        blocks.append(_gaps(plan, mine, protocol))
+        if shown:
+            blocks.append(Block(f"Plots, protocol {protocol}", (caption(config),), (), shown))
+        if len(config.categories) > 1:
+            blocks += _categories(plan, cells, protocol)
+    examples = tuple(name for name in pictures if name.startswith("examples"))
+    if examples:
+        text = (
+            "Objects drawn by the seed, not chosen: green cells explain the object, orange ones "
+            "are left to the background, the crossed side is the front; magenta is the truth."
+        )
+        blocks.append(Block("Examples", (text, caption(config)), (), examples))
+    blocks.append(_runs(plan, outcome))
+    if config.kind in paper.TABLES:
+        header, rows = paper.TABLES[config.kind]
+        text = f"pi/6 / pi/18 in %. {paper.SOURCE}"
+        blocks.append(Block("The paper's figures, on PASCAL3D+", (text,), (header, *rows)))
+    return Report(TITLES[config.kind], tuple(blocks), tuple(outcome.problems))
+
+
+def markdown(report: Report) -> str:
+    """The report as Markdown; plots are linked as plots/NAME."""
+    parts = [f"# {report.title}"]
+    if report.problems:
+        parts.append("**Not complete:**")
+        parts.append("\n".join(f"- {problem}" for problem in report.problems))
+    for block in report.blocks:
+        parts += [f"## {block.title}", *block.text]
+        if block.rows:
+            parts.append(table(block.rows[0], block.rows[1:]))
+        parts += [f"![{name}](plots/{name})" for name in block.pictures]
+    return "\n\n".join(parts) + "\n"
+
+
+def caption(config: TableConfig) -> str:
+    """What every table must say: data, occluders, seeds, training."""
+    seeds = ", ".join(map(str, config.seeds))
+    views = ", trained on the seen views only" if config.kind == "unseen" else ""
+    levels = "" if config.kind == "unseen" else f" {occluders(config)}."
+    limit = "" if config.limit is None else f", {config.limit} objects per category drawn"
+    return (
+        f"{config.root.name}, {config.source}/{config.split}{limit}, "
+        f"{', '.join(config.categories)}; trained on {config.train_split}{views}, "
+        f"{config.steps} steps x {config.batch} samples per category, seed(s) {seeds}.{levels} "
+        f"{OTHER_DATA}"
+    )
+
+
+def occluders(config: TableConfig) -> str:
+    """Where the occluders of L1 to L3 come from."""
+    if not any(config.levels):
+        return "No occluded copies"
+    if config.occluded_root is not None:
+        return f"L1 to L3: the occluded copies in {config.occluded_root.name}"
+    photos = config.occluder_photos
+    if photos is None or photos.resolve() == config.backgrounds.resolve():
+        origin = f"{config.backgrounds.name}, which training pastes too"
+    else:
+        origin = f"{photos.name}, which training does not use"
+    return (
+        f"L1 to L3: made by nemo occlude's code (seed {config.occlusion_seed}) from photos of "
+        f"{origin}"
+    )
+
+
+def name_of(row: Row) -> str:
+    """A row's label."""
+    return f"{row.title}, {'with' if row.occluders else 'without'} occluders in training"
+
+
+def number(value: Interval, metric: str, signed: bool = False) -> str:
+    """A figure with its interval: 83.2 (80.1 to 86.0), percent or degrees."""
+    scale = 1.0 if metric == "median_deg" else 100.0
+    form = "+.1f" if signed else ".1f"
+    return (
+        f"{scale * value.value:{form}} ({scale * value.low:{form}} to {scale * value.high:{form}})"
+    )
+
+
+def _about(plan: Plan, outcome: Outcome, cells: Sequence[Cell]) -> Block:
+    config = plan.config
+    done, wanted = len(outcome.results), len(plan.evaluations())
+    objects = {
+        cell.column.name: cell.objects
+        for cell in cells
+        if cell.category in (ALL if len(config.categories) > 1 else config.categories[0],)
+    }
+    counts = ", ".join(f"{name}: {count}" for name, count in objects.items()) or "none yet"
+    machines = sorted({machine.words(each.machine) for each in outcome.trained.values()})
+    text = [
+        caption(config),
+        f"Objects: {counts}. Evaluations done: {done} of {wanted}.",
+        "Protocols: " + "; ".join(PROTOCOLS[name] for name in config.protocols) + ".",
+        "Intervals hold 95 % of the bootstrap's resamples of the objects"
+        + (
+            " and of the seeds."
+            if len(config.seeds) > 1
+            else " (one seed: how much another training would differ is not in them)."
+        )
+        + " Several categories are weighted by their objects.",
+        "Every system is trained on the same photos with the same augmentation, on as many "
+        "samples, from the same ImageNet weights. No system is given more than the protocol says.",
+        "Trained on: " + ("; ".join(machines) or "nothing yet") + ".",
+    ]
+    both = {"res50-general", "res50-specific"} <= set(config.systems)
+    if both and len(config.categories) == 1:
+        text.append(
+            "With one category Res50-General and Res50-Specific see the same photos; what tells "
+            "them apart are several categories."
+        )
+    return Block("What is compared", tuple(text))
+
+
+def _figures(plan: Plan, cells: Sequence[Cell], protocol: str, metric: str) -> Block:
+    found = {(cell.row, cell.column): cell for cell in cells}
+    header = ("", *(column.name for column in plan.columns), "seeds")
+    rows = []
+    for row in plan.rows:
+        line = [found.get((row, column)) for column in plan.columns]
+        seeds = max((len(cell.seeds) for cell in line if cell), default=0)
+        texts = [number(cell.figures[metric], metric) if cell else "-" for cell in line]
+        rows.append((name_of(row), *texts, str(seeds)))
+    title = f"{METRIC_TITLES[metric]}: protocol {protocol}"
+    return Block(title, (caption(plan.config),), (header, *rows))
+
+
+def _gaps(plan: Plan, cells: Sequence[Cell], protocol: str) -> Block:
+    header = ("", "", *(column.name for column in plan.columns))
+    found = {(cell.row, cell.column): cell for cell in cells}
+    rows = []
+    for row in plan.rows:
+        if row.system == plan.reference:
+            continue
+        for metric in METRICS:
+            texts = []
+            for column in plan.columns:
+                cell = found.get((row, column))
+                gap = cell.gaps.get(metric) if cell else None
+                texts.append(
+                    f"{number(gap, metric, signed=True)} {verdict(gap, metric)}" if gap else "-"
+                )
+            unit = {"acc_pi_6": "pi/6, points", "acc_pi_18": "pi/18, points"}
+            rows.append((name_of(row), unit.get(metric, "median, degrees"), *texts))
+    title = f"Difference to {Row(plan.reference, True).title}: protocol {protocol}"
+    text = (
+        "On the same objects, with the reference trained with the same augmentation. "
+        '"ahead" and "behind" (of the reference): the 95 % interval leaves zero out.',
+        caption(plan.config),
+    )
+    return Block(title, text, (header, *rows) if rows else ())
+
+
+def _categories(plan: Plan, cells: Sequence[Cell], protocol: str) -> list[Block]:
+    blocks = []
+    names = plan.config.categories
+    for column in plan.columns:
+        found = {
+            (cell.row, cell.category): cell
+            for cell in cells
+            if cell.protocol == protocol and cell.column == column and cell.category != ALL
+        }
+        rows = []
+        for row in plan.rows:
+            texts = []
+            for name in names:
+                cell = found.get((row, name))
+                values = [100 * cell.figures[m].value for m in METRICS[:2]] if cell else []
+                texts.append(" / ".join(f"{value:.1f}" for value in values) or "-")
+            rows.append((name_of(row), *texts))
+        title = f"By category, {column.name}: protocol {protocol}"
+        blocks.append(
+            Block(title, (f"pi/6 / pi/18 in %. {caption(plan.config)}",), (("", *names), *rows))
+        )
+    return blocks
+
+
+def _runs(plan: Plan, outcome: Outcome) -> Block:
+    header = ("training", "seed", "steps x batch", "minutes", "machine", "model (SHA-256)")
+    rows = []
+    for run in plan.runs():
+        done = outcome.trained.get(run)
+        rows.append((
+            key(run), str(run.seed), f"{run.steps} x {run.batch}",
+            f"{done.seconds / 60:.1f}" if done else "-",
+            machine.words(done.machine) if done else "-",
+            done.digest[:12] if done else "not trained",
+        ))  # fmt: skip
+    return Block("Trainings", (), (header, *rows))
