@@ -6,6 +6,7 @@ from __future__ import annotations
 import time
 from collections.abc import Iterator
 from dataclasses import dataclass, field
+from itertools import groupby
 from pathlib import Path
 from typing import Any
 
@@ -119,16 +120,15 @@ def _with_estimators(
     missing: list[tuple[Evaluation, Part, dict[str, Any]]], trained: Trained, threads: int
 ) -> Iterator[tuple[Evaluation, Part, dict[str, Any], PoseEstimator]]:
     """Each missing evaluation with its category's model, loaded once."""
-    current, estimator = None, None
-    for each, part, wanted in sorted(missing, key=lambda row: row[0].category):
-        if estimator is None or each.category != current:
-            current, estimator = each.category, load_model(each.run, trained, current, threads)
-        yield each, part, wanted, estimator
+    for category, rows in groupby(missing, key=lambda row: row[0].category):
+        own = list(rows)
+        estimator = load_model(own[0][0].run, trained, category, threads)
+        for each, part, wanted in own:
+            yield each, part, wanted, estimator
 
 
-def load_model(run: Run, trained: Trained, category: str | None, threads: int) -> PoseEstimator:
+def load_model(run: Run, trained: Trained, category: str, threads: int) -> PoseEstimator:
     """A trained system's estimator. Raises NemoError where it says to be of another category."""
-    assert category is not None
     folder = model_folder(trained.folder, category)
     estimator = system(run.system).load(folder, threads)
     theirs = getattr(estimator, "category", category)
