@@ -16,7 +16,7 @@ from nemo_model.evaluation.evaluate import ALL_PROTOCOLS
 
 _FIELDS = (
     "root", "backgrounds", "source", "split", "train_split", "steps", "batch", "seeds", "limit",
-    "occluded_root", "occluder_photos", "augment", "keypoints", "settings", "resamples",
+    "occluded_root", "occluder_photos", "augment", "keypoints", "settings", "resamples", "examples",
 )  # fmt: skip
 """Options that are fields of TableConfig of the same name."""
 
@@ -52,6 +52,8 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
         "--protocol", choices=(*ALL_PROTOCOLS, "both"), help="both: paper and robot"
     )
     parser.add_argument("--resamples", type=int, help="of the bootstrap; default 2000")
+    parser.add_argument("--examples", type=int, help="objects shown with their occlusion map; "
+                        "default 4, 0: none")  # fmt: skip
     parser.add_argument("--workers", type=int, default=1, help="loader processes")
     parser.add_argument("--threads", type=int, default=1, help="CPU threads of torch and model")
     parser.add_argument("--plan", action="store_true", help="say what would be done and how long "

@@ -6,10 +6,10 @@ from __future__ import annotations
 from collections.abc import Sequence
 from pathlib import Path
 
+from nemo_model.comparison.data import at_hand
 from nemo_model.comparison.plan import Plan, key
 from nemo_model.comparison.runner import Parts, asked
 from nemo_model.comparison.store import Store, read_json
-from nemo_model.datasets.occluded import folder_name
 from nemo_model.datasets.pascal3d import Pascal3D
 from nemo_model.evaluation.report import table
 
@@ -41,7 +41,7 @@ def describe(plan: Plan, store: Store) -> str:
         todo = seconds = 0.0
         for each in plan.of_run(run):
             done = False
-            if trained and _at_hand(plan, store, each.category, each.column.level):
+            if trained and at_hand(config, store, each.category, each.column):
                 part = parts.get(each.category, each.column)
                 done = store.result(each, asked(plan, each, part, trained)) is not None
             if not done:
@@ -50,10 +50,10 @@ def describe(plan: Plan, store: Store) -> str:
         rows.append((key(run), "done" if trained else _time(train), f"{todo:.0f}", _time(seconds)))
         total += train + seconds
     copies = [
-        (category, level)
+        (category, column)
         for category in config.categories
-        for level in sorted({column.level for column in plan.columns} - {0})
-        if not _at_hand(plan, store, category, level)
+        for column in plan.columns
+        if not at_hand(config, store, category, column)
     ]
     making = sum(OCCLUDE_SECONDS * objects[category, "all"] for category, _ in copies)
     total += making
@@ -64,13 +64,6 @@ def describe(plan: Plan, store: Store) -> str:
         f"In all about {_time(total)}; {1e3 * measured:.0f} ms per training sample, {source}; "
         f"{1e3 * per_object:.0f} ms per object evaluated.",
     ])  # fmt: skip
-
-
-def _at_hand(plan: Plan, store: Store, category: str, level: int) -> bool:
-    """Whether a level's photos are there already."""
-    if not level or plan.config.occluded_root is not None:
-        return True
-    return (store.out / "occluded" / f"{folder_name(category, level)}.json").is_file()
 
 
 def _count(plan: Plan, category: str, views: str) -> int:

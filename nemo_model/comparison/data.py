@@ -82,23 +82,37 @@ def occluded_copy(
     """Make a level of the copy below the store, unless it is there and of the same images."""
     out = store.out / "occluded"
     objects = one_per_image(chosen)
+    names = [item.name for item in objects]
     folder = config.occluder_photos or config.backgrounds
     pieces = photo_paths([folder])
-    note_path = out / f"{folder_name(photos.category, level)}.json"
+    note_path = _note_path(store, photos.category, level)
     note: dict[str, Any] = {
         "root": str(config.root.resolve()),
         "source": config.source,
         "split": config.split,
         "seed": config.occlusion_seed,
         "photos": digest([[p.name, p.stat().st_size] for p in pieces]),
-        "images": digest([item.name for item in objects]),
     }
     with store.lock(f"occluded-{photos.category}-{level}", wait=True):
-        if read_json(note_path) != note:
+        there = read_json(note_path) or {}
+        made = set(there.pop("images", ()))
+        if there != note or not made.issuperset(names):
             note_path.unlink(missing_ok=True)
             make_level(photos, objects, level, pieces, out, config.occlusion_seed)
-            write_json(note_path, note)
+            write_json(note_path, note | {"images": names})
     return out
+
+
+def at_hand(config: TableConfig, store: Store, category: str, column: Column) -> bool:
+    """Whether a column's photos are there already, though perhaps of other images or occluders."""
+    if not column.level or config.occluded_root is not None:
+        return True
+    return _note_path(store, category, column.level).is_file()
+
+
+def _note_path(store: Store, category: str, level: int) -> Path:
+    """What a level of the copy was made from; written when it is complete."""
+    return store.out / "occluded" / f"{folder_name(category, level)}.json"
 
 
 def _part(

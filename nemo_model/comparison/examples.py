@@ -10,7 +10,7 @@ import cv2
 import numpy as np
 
 from nemo_model.camera import Camera
-from nemo_model.comparison.data import Part
+from nemo_model.comparison.data import Part, at_hand
 from nemo_model.comparison.plan import Plan
 from nemo_model.comparison.runner import Outcome, Parts, load_model
 from nemo_model.datasets.common import subset
@@ -43,6 +43,8 @@ def make_examples(plan: Plan, outcome: Outcome, parts: Parts, threads: int) -> d
         if trained is None or not row.system.startswith("nemo"):
             continue
         for category in config.categories:
+            if not all(at_hand(config, parts.store, category, each) for each in plan.columns):
+                continue
             columns = [parts.get(category, column) for column in plan.columns]
             estimator = load_model(run, trained, category, threads)
             sheet = _sheet(plan, estimator, columns)

@@ -13,7 +13,7 @@ from typing import Any
 from tqdm import tqdm
 
 from nemo_model.comparison import machine
-from nemo_model.comparison.data import Part, load_part
+from nemo_model.comparison.data import Part, at_hand, load_part
 from nemo_model.comparison.plan import Column, Evaluation, Plan, key
 from nemo_model.comparison.store import FORMAT, Store, Trained, read_json
 from nemo_model.errors import NemoError
@@ -88,6 +88,8 @@ def _one(
     outcome.trained[run] = trained
     missing: list[tuple[Evaluation, Part, dict[str, Any]]] = []
     for each in plan.of_run(run):
+        if only_gather and not at_hand(plan.config, store, each.category, each.column):
+            continue
         part = parts.get(each.category, each.column)
         wanted = asked(plan, each, part, trained)
         found = store.result(each, wanted)
