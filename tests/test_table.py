@@ -101,7 +101,8 @@ def test_a_whole_table(drawing: Table, calls: Calls, tmp_path: Path) -> None:
     assert float(other["training_seconds"]) == 12.0  # as the system recorded
     report = (tmp_path / "occlusion" / "report.md").read_text()
     said = ("stanford/train", "3 steps x 2 samples", "seed(s) 0, 1", "which training pastes too",
-            "not comparable", "without occluders in training", "The paper's figures")  # fmt: skip
+            "not comparable", "without occluders in training", "The paper's figures",
+            "What occluders in training give")  # fmt: skip
     assert [text for text in said if text not in report] == []
     for name in re.findall(r"!\[.*\]\((plots/.*)\)", report):
         assert cv2.imread(str(tmp_path / "occlusion" / name)) is not None

@@ -118,6 +118,23 @@ def test_markdown_of_known_results() -> None:
     assert "Not comparable" in papers
 
 
+def test_what_occluders_in_training_give() -> None:
+    plan = a_plan(augment="both", levels=(0,))
+    outcome = an_outcome(plan, {("nemo", "car", "L0", 0): [1.0, 1.0]})
+    run = plan.run(Row("nemo", False), 0)
+    lines = [{"rotation_error_deg": 20.0, "azimuth_deg": 0.0}] * 2
+    outcome.results[Evaluation(run, "car", plan.columns[0], "paper")] = {"images": lines}
+    cells = {cell.row: cell for cell in make_cells(plan, outcome)}
+    gain = cells[Row("nemo", True)].gains["median_deg"]
+    assert (gain.value, gain.low, gain.high) == (-19.0, -19.0, -19.0)
+    assert cells[Row("nemo", False)].gains == {}
+    assert cells[Row("nemo", True)].gaps == {}
+    text = markdown(make_report(plan, outcome, list(cells.values())))
+    table = text.partition("## What occluders in training give")[2].partition("## ")[0]
+    assert "| Nemo, with occluders in training  | median, degrees | -19.0" in table
+    assert "| Other, with occluders in training | median, degrees | - " in table
+
+
 def test_the_page_shows_what_the_markdown_shows() -> None:
     plan = a_plan()
     outcome = an_outcome(plan, KNOWN)

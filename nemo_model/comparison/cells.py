@@ -21,8 +21,9 @@ ALL = "all"
 class Cell:
     """A system in a column under a protocol.
 
-    category: one, or ALL. figures, gaps: by metric; gaps are differences to the reference that was
-    trained with the same augmentation, empty for itself and where it is missing.
+    category: one, or ALL. figures, gaps, gains: by metric. gaps are differences to the reference
+    that was trained with the same augmentation, empty for itself and where it is missing; gains are
+    differences to the same system trained without occluders, empty where there is none.
     """
 
     protocol: str
@@ -33,6 +34,7 @@ class Cell:
     seeds: tuple[int, ...]
     figures: dict[str, Interval]
     gaps: dict[str, Interval]
+    gains: dict[str, Interval]
 
 
 def make_cells(plan: Plan, outcome: Outcome) -> list[Cell]:
@@ -58,9 +60,7 @@ def _column(
     cells = []
     for row, (boot, seeds) in boots.items():
         other = boots.get(Row(plan.reference, row.occluders))
-        gaps = {}
-        if other is not None and row.system != plan.reference:
-            gaps = {metric: difference(boot, other[0], metric) for metric in METRICS}
+        plain = boots.get(Row(row.system, False)) if row.occluders else None
         cells.append(
             Cell(
                 protocol,
@@ -70,10 +70,17 @@ def _column(
                 boot.objects,
                 seeds,
                 {metric: boot.interval(metric) for metric in METRICS},
-                gaps,
+                {} if row.system == plan.reference else _differences(boot, other),
+                _differences(boot, plain),
             )
         )
     return cells
+
+
+def _differences(
+    boot: Bootstrap, other: tuple[Bootstrap, tuple[int, ...]] | None
+) -> dict[str, Interval]:
+    return {} if other is None else {m: difference(boot, other[0], m) for m in METRICS}
 
 
 def _bootstrap(

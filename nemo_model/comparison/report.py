@@ -3,13 +3,13 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 
 from nemo_model.comparison import machine, paper
 from nemo_model.comparison.cells import ALL, Cell
 from nemo_model.comparison.config import TableConfig
-from nemo_model.comparison.plan import Plan, Row, key
+from nemo_model.comparison.plan import Column, Plan, Row, key
 from nemo_model.comparison.runner import Outcome
 from nemo_model.comparison.statistics import METRICS, Interval, verdict
 from nemo_model.evaluation.report import table
@@ -65,7 +65,9 @@ def make_report(
         for metric in METRICS:
             blocks.append(_figures(plan, mine, protocol, metric))
         shown = tuple(name for name in pictures if name.startswith(f"{protocol}-"))
-        blocks.append(_gaps(plan, mine, protocol))
+        if len(config.systems) > 1:
+            blocks.append(_gaps(plan, mine, protocol))
+        blocks += _gains(plan, mine, protocol)
         if shown:
             blocks.append(Block(f"Plots, protocol {protocol}", (caption(config),), (), shown))
         if len(config.categories) > 1:
@@ -192,29 +194,41 @@ def _figures(plan: Plan, cells: Sequence[Cell], protocol: str, metric: str) -> B
 
 
 def _gaps(plan: Plan, cells: Sequence[Cell], protocol: str) -> Block:
-    header = ("", "", *(column.name for column in plan.columns))
-    found = {(cell.row, cell.column): cell for cell in cells}
-    rows = []
-    for row in plan.rows:
-        if row.system == plan.reference:
-            continue
-        for metric in METRICS:
-            texts = []
-            for column in plan.columns:
-                cell = found.get((row, column))
-                gap = cell.gaps.get(metric) if cell else None
-                texts.append(
-                    f"{number(gap, metric, signed=True)} {verdict(gap, metric)}" if gap else "-"
-                )
-            unit = {"acc_pi_6": "pi/6, points", "acc_pi_18": "pi/18, points"}
-            rows.append((name_of(row), unit.get(metric, "median, degrees"), *texts))
-    title = f"Difference to {Row(plan.reference, True).title}: protocol {protocol}"
+    rows = [row for row in plan.rows if row.system != plan.reference]
     text = (
         "On the same objects, with the reference trained with the same augmentation. "
-        '"ahead" and "behind" (of the reference): the 95 % interval leaves zero out.',
-        caption(plan.config),
+        '"ahead" and "behind" (of the reference): the 95 % interval leaves zero out.'
     )
-    return Block(title, text, (header, *rows) if rows else ())
+    title = f"Difference to {Row(plan.reference, True).title}: protocol {protocol}"
+    return _differences(plan, title, text, rows, {(c.row, c.column): c.gaps for c in cells})
+
+
+def _gains(plan: Plan, cells: Sequence[Cell], protocol: str) -> list[Block]:
+    rows = [row for row in plan.rows if row.occluders and Row(row.system, False) in plan.rows]
+    text = "The same system with occluders in training minus without, on the same objects."
+    title = f"What occluders in training give: protocol {protocol}"
+    gains = {(c.row, c.column): c.gains for c in cells}
+    return [_differences(plan, title, text, rows, gains)] if rows else []
+
+
+def _differences(
+    plan: Plan,
+    title: str,
+    text: str,
+    rows: Sequence[Row],
+    found: Mapping[tuple[Row, Column], Mapping[str, Interval]],
+) -> Block:
+    units = {"acc_pi_6": "pi/6, points", "acc_pi_18": "pi/18, points"}
+    lines = [("", "", *(column.name for column in plan.columns))]
+    for row in rows:
+        for metric in METRICS:
+            gaps = [found.get((row, column), {}).get(metric) for column in plan.columns]
+            texts = [
+                f"{number(gap, metric, signed=True)} {verdict(gap, metric)}" if gap else "-"
+                for gap in gaps
+            ]
+            lines.append((name_of(row), units.get(metric, "median, degrees"), *texts))
+    return Block(title, (text, caption(plan.config)), tuple(lines) if rows else ())
 
 
 def _categories(plan: Plan, cells: Sequence[Cell], protocol: str) -> list[Block]:
