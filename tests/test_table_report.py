@@ -76,7 +76,7 @@ def test_csv_of_known_results() -> None:
     )
     assert lines[6] == (
         f"{start},other,1,L0,car,median_deg,1.000000,1.000000,1.000000,0.000000,0.000000,0.000000,"
-        "not told,4,0,600,32,90"
+        "undecided,4,0,600,32,90"
     )
     assert lines[10] == (
         f"{start},other,1,L3,car,acc_pi_6,0.000000,0.000000,0.489900,-1.000000,-1.000000,"
@@ -91,19 +91,20 @@ def test_markdown_of_known_results() -> None:
     text = markdown(make_report(plan, outcome, make_cells(plan, outcome)))
     caption = (
         "cars, stanford/val, car; trained on train-fit, 600 steps x 32 samples per category, "
-        "seed(s) 0. L1 to L3: the occluded copies in hidden. Figures on other data, splits, "
-        "occluders or protocols are not comparable with these."
+        "seed(s) 0, on A CPU, 2 core(s), 1 thread(s), no GPU. L1 to L3: the occluded copies in "
+        "hidden. Figures on other data, splits, occluders or protocols are not comparable with "
+        "these."
     )
     golden = f"""
 ## Rotation error below 30 degrees (pi/6), % of the objects: protocol paper
 
 {caption}
 
-|                                   | L0                    | L3                    | seeds |
-|-----------------------------------|-----------------------|-----------------------|-------|
-| Nemo, with occluders in training  | 100.0 (51.0 to 100.0) | 100.0 (51.0 to 100.0) | 1     |
-| Other, with occluders in training | -                     | 0.0 (0.0 to 49.0)     | 1     |
-"""
+|                                   | L0, n = 4             | L3, n = 4             | seeds | minutes of training |
+|-----------------------------------|-----------------------|-----------------------|-------|---------------------|
+| Nemo, with occluders in training  | 100.0 (51.0 to 100.0) | 100.0 (51.0 to 100.0) | 1     | 1.5                 |
+| Other, with occluders in training | -                     | 0.0 (0.0 to 49.0)     | 1     | 1.5                 |
+"""  # noqa: E501
     assert golden in text
     gap = next(line for line in text.splitlines() if "| pi/6, points" in line)
     assert [cell.strip() for cell in gap.split("|")[1:-1]] == [

@@ -109,8 +109,8 @@ def test_verdicts() -> None:
     assert verdict(Interval(-0.1, -0.2, -0.02), "acc_pi_18") == "behind"
     assert verdict(Interval(-2.0, -3.0, -1.0), "median_deg") == "ahead"  # smaller errors
     assert verdict(Interval(2.0, 1.0, 3.0), "median_deg") == "behind"
-    assert verdict(Interval(0.1, -0.01, 0.2), "acc_pi_6") == "not told"
-    assert verdict(Interval(0.0, 0.0, 0.0), "acc_pi_6") == "not told"
+    assert verdict(Interval(0.1, -0.01, 0.2), "acc_pi_6") == "undecided"
+    assert verdict(Interval(0.0, 0.0, 0.0), "acc_pi_6") == "undecided"
 
 
 def test_wrong_shapes_are_refused() -> None:

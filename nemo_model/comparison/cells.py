@@ -3,16 +3,18 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Any
 
 import numpy as np
+import numpy.typing as npt
 
 from nemo_model.comparison.plan import Column, Evaluation, Plan, Row
 from nemo_model.comparison.runner import Outcome
 from nemo_model.comparison.statistics import METRICS, Bootstrap, Interval, bootstrap, difference
 
-Results = list[dict[str, Any]]
+Floats = npt.NDArray[np.float64]
 ALL = "all"
 """The name of the categories' mean, weighted by their objects."""
 
@@ -54,9 +56,11 @@ def _column(
 ) -> list[Cell]:
     boots: dict[Row, tuple[Bootstrap, tuple[int, ...]]] = {}
     for row in plan.rows:
-        found = _bootstrap(plan, outcome, protocol, group, column, row)
+        found = gather(plan, outcome, protocol, group, column, row)
         if found is not None:
-            boots[row] = found
+            stream = f"{row.system} {row.occluders}"
+            boot = bootstrap(found.errors, found.strata, stream, plan.config.resamples)
+            boots[row] = boot, found.seeds
     cells = []
     for row, (boot, seeds) in boots.items():
         other = boots.get(Row(plan.reference, row.occluders))
@@ -83,49 +87,36 @@ def _differences(
     return {} if other is None else {m: difference(boot, other[0], m) for m in METRICS}
 
 
-def _bootstrap(
-    plan: Plan,
-    outcome: Outcome,
-    protocol: str,
-    group: tuple[str, ...],
-    column: Column,
-    row: Row,
-) -> tuple[Bootstrap, tuple[int, ...]] | None:
-    """The resampled figures of the seeds that are complete; None where there is none."""
-    rows, seeds, strata = [], [], np.zeros(0)
+@dataclass(frozen=True)
+class Gathered:
+    """A row's objects under a protocol: errors (S, N) and azimuths (N,), degrees; strata (N,), the
+    number of the category; seeds (S,) of the trainings that are complete."""
+
+    errors: Floats
+    azimuths: Floats
+    strata: npt.NDArray[np.int64]
+    seeds: tuple[int, ...]
+
+
+def gather(
+    plan: Plan, outcome: Outcome, protocol: str, group: tuple[str, ...], column: Column, row: Row
+) -> Gathered | None:
+    """The errors of a group of categories; None where no training has all of them."""
+    errors, seeds, results = [], [], []
     for seed in plan.config.seeds:
         run = plan.run(row, seed)
-        results = [outcome.results.get(Evaluation(run, name, column, protocol)) for name in group]
-        if all(results):
-            complete = [result for result in results if result is not None]
-            rows.append(errors(complete))
-            strata = np.repeat(np.arange(len(group)), [len(r["images"]) for r in complete])
+        found = [outcome.results.get(Evaluation(run, name, column, protocol)) for name in group]
+        complete = [result for result in found if result is not None]
+        if len(complete) == len(group):
+            results = complete
+            errors.append(_values(complete, "rotation_error_deg"))
             seeds.append(seed)
-    if not rows:
+    if not errors:
         return None
-    stream = f"{row.system} {row.occluders}"
-    boot = bootstrap(np.stack(rows), strata, stream, plan.config.resamples)
-    return boot, tuple(seeds)
+    strata = np.repeat(np.arange(len(group)), [len(result["images"]) for result in results])
+    azimuths = _values(results, "azimuth_deg")
+    return Gathered(np.stack(errors), azimuths, strata, tuple(seeds))
 
 
-def errors(results: Results) -> np.ndarray:
-    """Rotation errors (N,), degrees, of one training in the order of its objects."""
-    return np.array([line["rotation_error_deg"] for result in results for line in result["images"]])
-
-
-def azimuths(results: Results) -> np.ndarray:
-    """True azimuths (N,), degrees, in the same order."""
-    return np.array([line["azimuth_deg"] for result in results for line in result["images"]])
-
-
-def pooled(
-    plan: Plan, outcome: Outcome, protocol: str, column: Column, row: Row
-) -> tuple[np.ndarray, np.ndarray]:
-    """Errors and azimuths of all seeds and categories that there are, one after another."""
-    results = [
-        found
-        for seed in plan.config.seeds
-        for name in plan.config.categories
-        if (found := outcome.results.get(Evaluation(plan.run(row, seed), name, column, protocol)))
-    ]
-    return errors(results), azimuths(results)
+def _values(results: Sequence[dict[str, Any]], field: str) -> Floats:
+    return np.array([line[field] for result in results for line in result["images"]])

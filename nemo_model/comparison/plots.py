@@ -5,12 +5,13 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from io import BytesIO
+from typing import Any
 
 import numpy as np
 from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 
-from nemo_model.comparison.cells import ALL, Cell, pooled
+from nemo_model.comparison.cells import ALL, Cell, gather
 from nemo_model.comparison.plan import Plan, Row
 from nemo_model.comparison.runner import Outcome
 from nemo_model.evaluation import metrics
@@ -58,14 +59,14 @@ def _accuracy(plan: Plan, cells: Sequence[Cell]) -> bytes:
 
 def _errors(plan: Plan, outcome: Outcome, protocol: str) -> bytes:
     """How the errors are spread, in every column."""
-    figure = Figure(figsize=(5.2 * len(plan.columns), 4.0), layout="constrained")
-    panels = figure.subplots(1, len(plan.columns), sharey=True, squeeze=False)[0]
+    figure, panels = _panels(plan)
     for axes, column in zip(panels, plan.columns, strict=True):
         for row in plan.rows:
-            errors = pooled(plan, outcome, protocol, column, row)[0]
-            if errors.size:
-                counts = np.histogram(np.minimum(errors, 180.0), EDGES)[0]
-                axes.stairs(100 * counts / errors.size, range(len(EDGES)), **_style(plan, row))
+            found = gather(plan, outcome, protocol, plan.config.categories, column, row)
+            if found is not None:
+                counts = np.histogram(np.minimum(found.errors, 180.0), EDGES)[0]
+                shares = 100 * counts / found.errors.size
+                axes.stairs(shares, range(len(EDGES)), **_style(plan, row))
         axes.set_xticks(range(len(EDGES)), [f"{edge:g}" for edge in EDGES])
         axes.set_xlabel("rotation error, degrees", color=SOFT)
         axes.set_ylim(bottom=0)
@@ -76,18 +77,18 @@ def _errors(plan: Plan, outcome: Outcome, protocol: str) -> bytes:
 def _azimuth(plan: Plan, outcome: Outcome, protocol: str) -> bytes:
     """Accuracy at pi/6 by the true azimuth, in every column."""
     width = 360.0 / metrics.AZIMUTH_BINS
-    figure = Figure(figsize=(5.2 * len(plan.columns), 4.0), layout="constrained")
-    panels = figure.subplots(1, len(plan.columns), sharey=True, squeeze=False)[0]
+    figure, panels = _panels(plan)
     for axes, column in zip(panels, plan.columns, strict=True):
         counts: list[int] = [0] * metrics.AZIMUTH_BINS
         for row in plan.rows:
-            errors, azimuths = pooled(plan, outcome, protocol, column, row)
-            bins = np.array([metrics.azimuth_bin(each) for each in azimuths], dtype=int)
-            shares = [metrics.accuracy(errors[bins == k], metrics.PI_6) for k in range(len(counts))]
-            if errors.size:
-                counts = [int((bins == k).sum()) for k in range(len(counts))]
-                axes.plot(range(len(counts)), 100 * np.array(shares), marker="o", markersize=3.5,
-                          **_style(plan, row))  # fmt: skip
+            found = gather(plan, outcome, protocol, plan.config.categories, column, row)
+            if found is None:
+                continue
+            bins = np.array([metrics.azimuth_bin(each) for each in found.azimuths])
+            parts = [found.errors[:, bins == k] for k in range(len(counts))]
+            counts = [part.shape[1] for part in parts]
+            shares = [100 * metrics.accuracy(part, metrics.PI_6) for part in parts]
+            axes.plot(range(len(counts)), shares, marker="o", markersize=3.5, **_style(plan, row))
         axes.set_xticks(range(len(counts)), [f"{k * width:g}\nn={n}" for k, n in enumerate(counts)])
         axes.set_xlabel("azimuth, degrees (0 sees the front)", color=SOFT)
         axes.set_ylim(0, 102)
@@ -95,7 +96,17 @@ def _azimuth(plan: Plan, outcome: Outcome, protocol: str) -> bytes:
     return _png(figure, panels[0])
 
 
-def _style(plan: Plan, row: Row) -> dict[str, object]:
+def _panels(plan: Plan) -> tuple[Figure, list[Axes]]:
+    """A figure with a panel per column, two side by side."""
+    lines = (len(plan.columns) + 1) // 2
+    figure = Figure(figsize=(10.5, 0.6 + 3.1 * lines), layout="constrained")
+    panels = list(figure.subplots(lines, 2, sharey=True, squeeze=False).ravel())
+    for spare in panels[len(plan.columns) :]:
+        spare.set_axis_off()
+    return figure, panels[: len(plan.columns)]
+
+
+def _style(plan: Plan, row: Row) -> dict[str, Any]:
     """A colour per system; dashed where it was trained without occluders."""
     number = plan.config.systems.index(row.system)
     mixed = len({each.occluders for each in plan.rows}) > 1

@@ -8,29 +8,19 @@ from dataclasses import dataclass, field
 
 from nemo_model.comparison import machine, paper
 from nemo_model.comparison.cells import ALL, Cell
-from nemo_model.comparison.config import TableConfig
 from nemo_model.comparison.plan import Column, Plan, Row, key
 from nemo_model.comparison.runner import Outcome
 from nemo_model.comparison.statistics import METRICS, Interval, verdict
+from nemo_model.comparison.wording import (
+    METRIC_TITLES,
+    PROTOCOLS,
+    TITLES,
+    caption,
+    minutes,
+    name_of,
+    number,
+)
 from nemo_model.evaluation.report import table
-
-TITLES = {
-    "occlusion": "Pose under occlusion",
-    "unseen": "Views that were not trained on",
-    "mesh": "How close the mesh is to the object",
-    "ablation": "What each part of NeMo gives",
-}
-METRIC_TITLES = {
-    "acc_pi_6": "Rotation error below 30 degrees (pi/6), % of the objects",
-    "acc_pi_18": "Rotation error below 10 degrees (pi/18), % of the objects",
-    "median_deg": "Median rotation error, degrees",
-}
-PROTOCOLS = {
-    "paper": "paper: centre, focal length and distance are given, 3 degrees of freedom are sought",
-    "paper-subtype": "paper-subtype: as paper, and the annotated CAD model picks the mesh",
-    "robot": "robot: image, box and K alone, 6 degrees of freedom",
-}
-OTHER_DATA = "Figures on other data, splits, occluders or protocols are not comparable with these."
 
 
 @dataclass(frozen=True)
@@ -63,22 +53,24 @@ def make_report(
         if len(config.categories) == 1:
             mine = [cell for cell in cells if cell.protocol == protocol]
         for metric in METRICS:
-            blocks.append(_figures(plan, mine, protocol, metric))
+            blocks.append(_figures(plan, outcome, mine, protocol, metric))
         shown = tuple(name for name in pictures if name.startswith(f"{protocol}-"))
         if len(config.systems) > 1:
-            blocks.append(_gaps(plan, mine, protocol))
-        blocks += _gains(plan, mine, protocol)
+            blocks.append(_gaps(plan, outcome, mine, protocol))
+        blocks += _gains(plan, outcome, mine, protocol)
         if shown:
-            blocks.append(Block(f"Plots, protocol {protocol}", (caption(config),), (), shown))
+            blocks.append(
+                Block(f"Plots, protocol {protocol}", (caption(plan, outcome),), (), shown)
+            )
         if len(config.categories) > 1:
-            blocks += _categories(plan, cells, protocol)
+            blocks += _categories(plan, outcome, cells, protocol)
     examples = tuple(name for name in pictures if name.startswith("examples"))
     if examples:
         text = (
             "Objects drawn by the seed, not chosen: green cells explain the object, orange ones "
             "are left to the background, the crossed side is the front; magenta is the truth."
         )
-        blocks.append(Block("Examples", (text, caption(config)), (), examples))
+        blocks.append(Block("Examples", (text, caption(plan, outcome)), (), examples))
     blocks.append(_runs(plan, outcome))
     if config.kind in paper.TABLES:
         header, rows = paper.TABLES[config.kind]
@@ -101,51 +93,6 @@ def markdown(report: Report) -> str:
     return "\n\n".join(parts) + "\n"
 
 
-def caption(config: TableConfig) -> str:
-    """What every table must say: data, occluders, seeds, training."""
-    seeds = ", ".join(map(str, config.seeds))
-    views = ", trained on the seen views only" if config.kind == "unseen" else ""
-    levels = "" if config.kind == "unseen" else f" {occluders(config)}."
-    limit = "" if config.limit is None else f", {config.limit} objects per category drawn"
-    return (
-        f"{config.root.name}, {config.source}/{config.split}{limit}, "
-        f"{', '.join(config.categories)}; trained on {config.train_split}{views}, "
-        f"{config.steps} steps x {config.batch} samples per category, seed(s) {seeds}.{levels} "
-        f"{OTHER_DATA}"
-    )
-
-
-def occluders(config: TableConfig) -> str:
-    """Where the occluders of L1 to L3 come from."""
-    if not any(config.levels):
-        return "No occluded copies"
-    if config.occluded_root is not None:
-        return f"L1 to L3: the occluded copies in {config.occluded_root.name}"
-    photos = config.occluder_photos
-    if photos is None or photos.resolve() == config.backgrounds.resolve():
-        origin = f"{config.backgrounds.name}, which training pastes too"
-    else:
-        origin = f"{photos.name}, which training does not use"
-    return (
-        f"L1 to L3: made by nemo occlude's code (seed {config.occlusion_seed}) from photos of "
-        f"{origin}"
-    )
-
-
-def name_of(row: Row) -> str:
-    """A row's label."""
-    return f"{row.title}, {'with' if row.occluders else 'without'} occluders in training"
-
-
-def number(value: Interval, metric: str, signed: bool = False) -> str:
-    """A figure with its interval: 83.2 (80.1 to 86.0), percent or degrees."""
-    scale = 1.0 if metric == "median_deg" else 100.0
-    form = "+.1f" if signed else ".1f"
-    return (
-        f"{scale * value.value:{form}} ({scale * value.low:{form}} to {scale * value.high:{form}})"
-    )
-
-
 def _about(plan: Plan, outcome: Outcome, cells: Sequence[Cell]) -> Block:
     config = plan.config
     done, wanted = len(outcome.results), len(plan.evaluations())
@@ -155,9 +102,8 @@ def _about(plan: Plan, outcome: Outcome, cells: Sequence[Cell]) -> Block:
         if cell.category in (ALL if len(config.categories) > 1 else config.categories[0],)
     }
     counts = ", ".join(f"{name}: {count}" for name, count in objects.items()) or "none yet"
-    machines = sorted({machine.words(each.machine) for each in outcome.trained.values()})
     text = [
-        caption(config),
+        caption(plan, outcome),
         f"Objects: {counts}. Evaluations done: {done} of {wanted}.",
         "Protocols: " + "; ".join(PROTOCOLS[name] for name in config.protocols) + ".",
         "Intervals hold 95 % of the bootstrap's resamples of the objects"
@@ -169,7 +115,6 @@ def _about(plan: Plan, outcome: Outcome, cells: Sequence[Cell]) -> Block:
         + " Several categories are weighted by their objects.",
         "Every system is trained on the same photos with the same augmentation, on as many "
         "samples, from the same ImageNet weights. No system is given more than the protocol says.",
-        "Trained on: " + ("; ".join(machines) or "nothing yet") + ".",
     ]
     both = {"res50-general", "res50-specific"} <= set(config.systems)
     if both and len(config.categories) == 1:
@@ -180,39 +125,46 @@ def _about(plan: Plan, outcome: Outcome, cells: Sequence[Cell]) -> Block:
     return Block("What is compared", tuple(text))
 
 
-def _figures(plan: Plan, cells: Sequence[Cell], protocol: str, metric: str) -> Block:
+def _figures(
+    plan: Plan, outcome: Outcome, cells: Sequence[Cell], protocol: str, metric: str
+) -> Block:
     found = {(cell.row, cell.column): cell for cell in cells}
-    header = ("", *(column.name for column in plan.columns), "seeds")
+    objects = {cell.column: f", n = {cell.objects}" for cell in cells}
+    columns = [f"{column.name}{objects.get(column, '')}" for column in plan.columns]
     rows = []
     for row in plan.rows:
         line = [found.get((row, column)) for column in plan.columns]
         seeds = max((len(cell.seeds) for cell in line if cell), default=0)
         texts = [number(cell.figures[metric], metric) if cell else "-" for cell in line]
-        rows.append((name_of(row), *texts, str(seeds)))
+        rows.append((name_of(row), *texts, str(seeds), minutes(plan, outcome, row)))
+    header = ("", *columns, "seeds", "minutes of training")
     title = f"{METRIC_TITLES[metric]}: protocol {protocol}"
-    return Block(title, (caption(plan.config),), (header, *rows))
+    return Block(title, (caption(plan, outcome),), (header, *rows))
 
 
-def _gaps(plan: Plan, cells: Sequence[Cell], protocol: str) -> Block:
+def _gaps(plan: Plan, outcome: Outcome, cells: Sequence[Cell], protocol: str) -> Block:
     rows = [row for row in plan.rows if row.system != plan.reference]
     text = (
         "On the same objects, with the reference trained with the same augmentation. "
         '"ahead" and "behind" (of the reference): the 95 % interval leaves zero out.'
     )
     title = f"Difference to {Row(plan.reference, True).title}: protocol {protocol}"
-    return _differences(plan, title, text, rows, {(c.row, c.column): c.gaps for c in cells})
+    return _differences(
+        plan, outcome, title, text, rows, {(c.row, c.column): c.gaps for c in cells}
+    )
 
 
-def _gains(plan: Plan, cells: Sequence[Cell], protocol: str) -> list[Block]:
+def _gains(plan: Plan, outcome: Outcome, cells: Sequence[Cell], protocol: str) -> list[Block]:
     rows = [row for row in plan.rows if row.occluders and Row(row.system, False) in plan.rows]
     text = "The same system with occluders in training minus without, on the same objects."
     title = f"What occluders in training give: protocol {protocol}"
     gains = {(c.row, c.column): c.gains for c in cells}
-    return [_differences(plan, title, text, rows, gains)] if rows else []
+    return [_differences(plan, outcome, title, text, rows, gains)] if rows else []
 
 
 def _differences(
     plan: Plan,
+    outcome: Outcome,
     title: str,
     text: str,
     rows: Sequence[Row],
@@ -228,10 +180,10 @@ def _differences(
                 for gap in gaps
             ]
             lines.append((name_of(row), units.get(metric, "median, degrees"), *texts))
-    return Block(title, (text, caption(plan.config)), tuple(lines) if rows else ())
+    return Block(title, (text, caption(plan, outcome)), tuple(lines) if rows else ())
 
 
-def _categories(plan: Plan, cells: Sequence[Cell], protocol: str) -> list[Block]:
+def _categories(plan: Plan, outcome: Outcome, cells: Sequence[Cell], protocol: str) -> list[Block]:
     blocks = []
     names = plan.config.categories
     for column in plan.columns:
@@ -250,7 +202,7 @@ def _categories(plan: Plan, cells: Sequence[Cell], protocol: str) -> list[Block]
             rows.append((name_of(row), *texts))
         title = f"By category, {column.name}: protocol {protocol}"
         blocks.append(
-            Block(title, (f"pi/6 / pi/18 in %. {caption(plan.config)}",), (("", *names), *rows))
+            Block(title, (f"pi/6 / pi/18 in %. {caption(plan, outcome)}",), (("", *names), *rows))
         )
     return blocks
 

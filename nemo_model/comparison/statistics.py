@@ -110,9 +110,10 @@ def difference(ours: Bootstrap, reference: Bootstrap, metric: str) -> Interval:
 
 
 def verdict(gap: Interval, metric: str) -> str:
-    """ "ahead" or "behind" of the reference where the interval leaves zero out, else "not told"."""
+    """ "ahead" or "behind" of the reference where the interval leaves zero out, else
+    "undecided"."""
     if gap.low <= 0.0 <= gap.high:
-        return "not told"
+        return "undecided"
     better = gap.low > 0.0 if metric in LIMITS else gap.high < 0.0
     return "ahead" if better else "behind"
 
