@@ -13,6 +13,7 @@ from nemo_model.comparison.config import TableConfig
 from nemo_model.comparison.plan import Column, digest
 from nemo_model.comparison.store import Store, read_json, write_json
 from nemo_model.datasets.common import DatasetError, subset
+from nemo_model.datasets.layout import layout
 from nemo_model.datasets.occluded import OccludedPascal3D, folder_name, list_path
 from nemo_model.datasets.occluded_copy import make_level, one_per_image
 from nemo_model.datasets.occluders import photo_paths
@@ -34,12 +35,12 @@ class Part:
 def check(config: TableConfig) -> None:
     """Raise DatasetError, before anything is trained, where data are missing.
 
-    The split that is reported must hold every category, and so must the one that is trained on.
+    The split that is reported is read, of the one that is trained on the list alone.
     """
     photo_paths([config.backgrounds])
     for category in config.categories:
-        for split in (config.train_split, config.split):
-            Pascal3D(config.root, category, config.source, split)
+        layout(config.root, category, config.source).names(config.train_split)
+        Pascal3D(config.root, category, config.source, config.split)
         if config.occluded_root is not None:
             for level in [level for level in config.levels if level]:
                 path = list_path(config.occluded_root, category, level)

@@ -15,7 +15,7 @@ from tqdm import tqdm
 from nemo_model.comparison import machine
 from nemo_model.comparison.data import Part, at_hand, load_part
 from nemo_model.comparison.plan import Column, Evaluation, Plan, key
-from nemo_model.comparison.store import FORMAT, Store, Trained, read_json
+from nemo_model.comparison.store import FORMAT, RECORD, Store, Trained, read_json
 from nemo_model.errors import NemoError
 from nemo_model.evaluation.evaluate import PoseEstimator, evaluate
 from nemo_model.evaluation.summary import summarise
@@ -114,7 +114,7 @@ def _train(run: Run, store: Store, workers: int, threads: int) -> Trained:
 
 def _recorded(folder: Path) -> float:
     """Seconds of training that a system wrote down, over all resumptions and categories; or 0."""
-    notes = [read_json(path) or {} for path in sorted(folder.rglob("training.json"))]
+    notes = [read_json(path) or {} for path in sorted(folder.rglob(RECORD))]
     return float(sum(note.get("seconds", 0.0) for note in notes))
 
 

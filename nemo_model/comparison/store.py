@@ -23,6 +23,8 @@ from nemo_model.comparison.plan import Evaluation, digest, key, plain
 from nemo_model.errors import NemoError
 from nemo_model.systems import Run
 
+RECORD = "training.json"
+"""What a system may leave beside its model: seconds of training. No part of the model."""
 FORMAT = 1
 """Of the result files; others are made again."""
 
@@ -119,9 +121,9 @@ class Store:
 
 
 def folder_digest(folder: Path) -> str:
-    """SHA-256 over names and contents of all files below a folder."""
+    """SHA-256 over names and contents of all files below a folder but for the RECORDs."""
     total = hashlib.sha256()
-    for path in sorted(p for p in folder.rglob("*") if p.is_file()):
+    for path in sorted(p for p in folder.rglob("*") if p.is_file() and p.name != RECORD):
         content = hashlib.sha256(path.read_bytes()).hexdigest()
         total.update(f"{path.relative_to(folder).as_posix()}\0{content}\n".encode())
     return total.hexdigest()
