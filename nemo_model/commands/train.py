@@ -12,6 +12,7 @@ from pydantic import ValidationError
 from nemo_model.datasets.layout import SOURCES
 from nemo_model.datasets.views import VIEWS
 from nemo_model.errors import NemoError
+from nemo_model.meshes.meshset import MeshSet
 
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
@@ -28,6 +29,9 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("--workers", type=int, default=1, help="loader processes")
     parser.add_argument("--threads", type=int, default=1, help="torch threads")
     parser.add_argument("--resume", action="store_true", help="go on from the checkpoint in --out")
+    parser.add_argument("--meshes", type=Path, metavar="FILE.npz",
+                        help="of nemo make-mesh: one mesh per sub-type, each trained on the photos "
+                        "annotated with it; default: one cuboid for all")  # fmt: skip
     parser.add_argument("--from", dest="start", type=Path, metavar="BUNDLE",
                         help="start from this bundle's weights, not from ImageNet's")  # fmt: skip
     parser.add_argument("--save-every", type=int, default=250, help="steps between checkpoints")
@@ -57,10 +61,11 @@ def run(args: argparse.Namespace) -> int:
         first = error.errors()[0]
         field = ".".join(str(part) for part in first["loc"])
         raise NemoError(f"--set: {field}: {first['msg']}") from error
-    initial = None if args.start is None else bundle_weights(args.start)
+    meshes = None if args.meshes is None else MeshSet.load(args.meshes)
+    initial = None if args.start is None else bundle_weights(args.start, meshes)
     path = train(
         args.root, args.backgrounds, args.out, config, workers=args.workers, threads=args.threads,
-        save_every=args.save_every, resume=args.resume, initial=initial,
+        save_every=args.save_every, resume=args.resume, initial=initial, meshes=meshes,
     )  # fmt: skip
     print(f"trained {config.steps} steps; next: nemo export --checkpoint {path} --out models/...")
     return 0

@@ -110,4 +110,10 @@ class TrainConfig(BaseModel):
     balance: float = Field(
         default=0.75, ge=0, le=1, description="0: as the photos are, 1: every bin as often"
     )
+    subtype_balance: float = Field(
+        default=0.5,
+        ge=0,
+        le=1,
+        description="with several meshes; 0: as the photos are, 1: every sub-type as often",
+    )
     augment: AugmentConfig = AugmentConfig()

@@ -14,11 +14,13 @@ import torch
 from torch.utils.data import DataLoader, Dataset
 from tqdm import tqdm
 
-from nemo_model.datasets.pascal3d import Pascal3D
+from nemo_model.datasets.pascal3d import Pascal3D, Pascal3DObject
 from nemo_model.errors import NemoError
 from nemo_model.mesh import Mesh, cuboid, mean_outline
+from nemo_model.meshes.meshset import WHOLE, MeshSet
 from nemo_model.training.config import TrainConfig
 from nemo_model.training.loss import Batch
+from nemo_model.training.parts import Parts
 from nemo_model.training.samples import Sample, SampleMaker
 
 Array = npt.NDArray[np.float64]
@@ -66,14 +68,52 @@ def category_geometry(dataset: Pascal3D, vertices: int) -> tuple[Mesh, Array, di
     return cuboid(lo, hi, vertices), outline, cads
 
 
-def sample_maker(root: Path, backgrounds: Path, config: TrainConfig) -> tuple[SampleMaker, Array]:
-    """Read data and return the maker of samples and the category's outline (P, 3)."""
+def sample_maker(
+    root: Path, backgrounds: Path, config: TrainConfig, meshes: MeshSet | None = None
+) -> tuple[SampleMaker, Array]:
+    """Read data and return the maker of samples and the category's outline (P, 3).
+
+    Args:
+        meshes: one per sub-type, each for the photos annotated with it, and left out where there
+            is none; by default one cuboid.
+
+    Raises:
+        NemoError: when data are missing, or no photo shows one of the meshes.
+    """
     dataset = Pascal3D(root, config.category, config.source, config.split, config.views)
     mesh, outline, cads = category_geometry(dataset, config.vertices)
-    objects = list(dataset)
+    objects, parts = list(dataset), None
+    if meshes is not None:
+        objects, shown = with_mesh(objects, meshes)
+        parts = Parts(shown)
     images = [item.read_image() for item in tqdm(objects, desc="photos", leave=False)]
     photos = load_photos(backgrounds)
-    return SampleMaker(objects, images, cads, mesh, outline, photos, config), outline
+    return SampleMaker(objects, images, cads, mesh, outline, photos, config, parts), outline
+
+
+def with_mesh(
+    objects: list[Pascal3DObject], meshes: MeshSet
+) -> tuple[list[Pascal3DObject], MeshSet]:
+    """The objects whose sub-type has a mesh, and the meshes that they show; the rest is told.
+
+    Raises:
+        NemoError: when none is left.
+    """
+    numbers = {each.subtype for each in meshes.meshes}
+    kept = [item for item in objects if WHOLE in numbers or item.cad_index in numbers]
+    if not kept:
+        raise NemoError(
+            f"meshes: of sub-types {', '.join(map(str, sorted(numbers)))}, but no photo is "
+            "annotated with one of them (cad_index); make them from this data set's CAD models"
+        )
+    if len(kept) < len(objects):
+        tqdm.write(f"{len(objects) - len(kept)} of {len(objects)} photos show none of the meshes")
+    used = {meshes.of(item.cad_index).subtype for item in kept}
+    unused = sorted(numbers - used)
+    if unused:
+        tqdm.write(f"no photo shows sub-type {', '.join(map(str, unused))}: left out")
+    shown = tuple(each for each in meshes.meshes if each.subtype in used)
+    return kept, MeshSet(meshes.category, meshes.kind, shown)
 
 
 class _Samples(Dataset[Sample]):

@@ -18,10 +18,12 @@ from tqdm import tqdm
 
 from nemo_model.errors import NemoError
 from nemo_model.mesh import Mesh
+from nemo_model.meshes.meshset import WHOLE, MeshSet, split
 from nemo_model.training.backbone import Backbone, load_imagenet
 from nemo_model.training.config import TrainConfig
 from nemo_model.training.loader import batches, sample_maker
 from nemo_model.training.loss import Bank, Batch, Losses, Objective
+from nemo_model.training.parts import whole
 
 LOG_EVERY = 20
 
@@ -40,12 +42,21 @@ class Checkpoint:
     """What a run leaves behind: enough to export, and to go on."""
 
     config: TrainConfig
-    mesh: Mesh
-    outline: npt.NDArray[np.float64]
+    meshes: MeshSet
     step: int
     average: dict[str, Tensor]
     """Exponentially averaged weights of a NeuralMesh: what is exported."""
     resume: dict[str, Any]
+
+    @property
+    def mesh(self) -> Mesh:
+        """The only mesh, or all of them as one: the rows of the bank."""
+        return self.meshes.joined()[0]
+
+    @property
+    def outline(self) -> npt.NDArray[np.float64]:
+        """(P, 3), of all meshes."""
+        return np.concatenate([each.outline for each in self.meshes.meshes])
 
     @staticmethod
     def load(path: Path) -> Checkpoint:
@@ -56,11 +67,9 @@ class Checkpoint:
         """
         try:
             raw = torch.load(path, map_location="cpu", weights_only=True)
-            mesh = Mesh(raw["vertices"].numpy(), raw["faces"].numpy())
             config = TrainConfig.model_validate_json(raw["config"])
-            return Checkpoint(
-                config, mesh, raw["outline"].numpy(), raw["step"], raw["average"], raw["resume"]
-            )
+            meshes = _meshes(config.category, raw)
+            return Checkpoint(config, meshes, raw["step"], raw["average"], raw["resume"])
         except FileNotFoundError as error:
             raise NemoError(f"{path}: no such checkpoint") from error
         except Exception as error:  # torch.load raises many kinds on damaged files
@@ -72,6 +81,7 @@ class Checkpoint:
             "vertices": torch.from_numpy(self.mesh.vertices),
             "faces": torch.from_numpy(self.mesh.faces),
             "outline": torch.from_numpy(self.outline),
+            **_subtypes(self.meshes),
             "step": self.step,
             "average": self.average,
             "resume": self.resume,
@@ -79,6 +89,27 @@ class Checkpoint:
         partial = path.with_suffix(".partial")
         torch.save(raw, partial)
         partial.replace(path)
+
+
+def _subtypes(meshes: MeshSet) -> dict[str, Any]:
+    """What a checkpoint holds of several meshes besides their vertices; nothing for one of all."""
+    if [each.subtype for each in meshes.meshes] == [WHOLE]:
+        return {}
+    points = [len(each.outline) for each in meshes.meshes]
+    numbers = np.array([each.subtype for each in meshes.meshes])
+    return {
+        "kind": meshes.kind,
+        "subtype": torch.from_numpy(meshes.joined()[1]),
+        "outline_subtype": torch.from_numpy(np.repeat(numbers, points)),
+    }
+
+
+def _meshes(category: str, raw: Mapping[str, Any]) -> MeshSet:
+    mesh, outline = Mesh(raw["vertices"].numpy(), raw["faces"].numpy()), raw["outline"].numpy()
+    if "subtype" not in raw:
+        return whole(category, mesh, outline)
+    owners = raw["subtype"].numpy(), raw["outline_subtype"].numpy()
+    return MeshSet(category, raw["kind"], split(mesh, owners[0], outline, owners[1]))
 
 
 def learning_rate(step: int, config: TrainConfig) -> float:
@@ -101,10 +132,12 @@ def train(
     save_every: int = 250,
     resume: bool = False,
     initial: Mapping[str, Tensor] | None = None,
+    meshes: MeshSet | None = None,
 ) -> Path:
     """Train and return the path of the last checkpoint, out/checkpoint.pt.
 
     Args:
+        meshes: one per sub-type (see nemo make-mesh); by default one cuboid for the category.
         initial: weights of a NeuralMesh to start from; ImageNet's and random ones when None.
 
     Raises:
@@ -115,12 +148,14 @@ def train(
     device = torch.device("cuda" if torch.cuda.is_available() else "cpu")
     out.mkdir(parents=True, exist_ok=True)
     path = out / "checkpoint.pt"
-    maker, outline = sample_maker(root, backgrounds, config)
-    model, optimiser, average, start = _prepare(maker.mesh, config, device, initial)
+    _check_category(meshes, config)
+    maker, _ = sample_maker(root, backgrounds, config, meshes)
+    meshes = maker.parts.meshes
+    model, optimiser, average, start = _prepare(meshes, config, device, initial)
     if resume and path.exists():
-        start = _restore(Checkpoint.load(path), config, maker.mesh, model, optimiser, average)
+        start = _restore(Checkpoint.load(path), config, meshes, model, optimiser, average)
     (out / "config.json").write_text(config.model_dump_json(indent=2) + "\n")
-    objective = Objective(maker.mesh, config).to(device)
+    objective = Objective(meshes, config).to(device)
     bar = tqdm(total=config.steps, initial=start, desc="train", unit="step")
     for step, batch in enumerate(batches(maker, config, start, workers), start=start):
         began = time.perf_counter()
@@ -137,15 +172,20 @@ def train(
         bar.update()
         if (step + 1) % save_every == 0 or step + 1 == config.steps:
             state = {"model": model.state_dict(), "optimiser": optimiser.state_dict()}
-            Checkpoint(config, maker.mesh, outline, step + 1, average, state).save(path)
+            Checkpoint(config, meshes, step + 1, average, state).save(path)
     bar.close()
     return path
 
 
+def _check_category(meshes: MeshSet | None, config: TrainConfig) -> None:
+    if meshes is not None and meshes.category != config.category:
+        raise NemoError(f"meshes: of '{meshes.category}', but '{config.category}' is trained")
+
+
 def _prepare(
-    mesh: Mesh, config: TrainConfig, device: torch.device, initial: Mapping[str, Tensor] | None
+    meshes: MeshSet, config: TrainConfig, device: torch.device, initial: Mapping[str, Tensor] | None
 ) -> tuple[NeuralMesh, torch.optim.Optimizer, dict[str, Tensor], int]:
-    model = NeuralMesh(len(mesh.vertices), config)
+    model = NeuralMesh(sum(len(each.mesh.vertices) for each in meshes.meshes), config)
     if initial is None:
         load_imagenet(model.backbone.trunk)
     else:
@@ -173,7 +213,7 @@ def _prepare(
 def _restore(
     saved: Checkpoint,
     config: TrainConfig,
-    mesh: Mesh,
+    meshes: MeshSet,
     model: NeuralMesh,
     optimiser: torch.optim.Optimizer,
     average: dict[str, Tensor],
@@ -185,8 +225,14 @@ def _restore(
                 f"checkpoint: {name} was {getattr(saved.config, name)}, now "
                 f"{getattr(config, name)}; a resumed run cannot change it"
             )
-    if saved.mesh.vertices.shape != mesh.vertices.shape:
-        raise NemoError("checkpoint: its mesh has another number of vertices than this data gives")
+    before, now = (
+        [(each.subtype, len(each.mesh.vertices)) for each in one.meshes]
+        for one in (saved.meshes, meshes)
+    )
+    if [number for number, _ in before] != [number for number, _ in now]:
+        raise NemoError("checkpoint: its meshes stand for other sub-types than those of this run")
+    if before != now:
+        raise NemoError("checkpoint: its mesh has another number of vertices than this run's")
     if saved.step > config.steps:
         raise NemoError(
             f"checkpoint: has gone {saved.step} steps, more than the {config.steps} asked"
