@@ -1,5 +1,8 @@
 # SPDX-License-Identifier: Apache-2.0
-"""Train a category's backbone and neural mesh on a data set in the PASCAL3D+ layout."""
+"""Train a category's backbone and neural mesh on a data set in the PASCAL3D+ layout.
+
+On several GPUs or machines: torchrun ... -m nemo_model.cli train ..., see docs/scaling.md.
+"""
 
 from __future__ import annotations
 
@@ -42,6 +45,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
 def run(args: argparse.Namespace) -> int:
     try:
         from nemo_model.training.config import TrainConfig
+        from nemo_model.training.ranks import first
         from nemo_model.training.start import bundle_weights
         from nemo_model.training.train import train
     except ImportError as error:
@@ -58,15 +62,17 @@ def run(args: argparse.Namespace) -> int:
     try:
         config = TrainConfig.model_validate(values)
     except ValidationError as error:
-        first = error.errors()[0]
-        field = ".".join(str(part) for part in first["loc"])
-        raise NemoError(f"--set: {field}: {first['msg']}") from error
+        wrong = error.errors()[0]
+        field = ".".join(str(part) for part in wrong["loc"])
+        raise NemoError(f"--set: {field}: {wrong['msg']}") from error
     meshes = None if args.meshes is None else MeshSet.load(args.meshes)
     initial = None if args.start is None else bundle_weights(args.start, meshes)
     path = train(
         args.root, args.backgrounds, args.out, config, workers=args.workers, threads=args.threads,
         save_every=args.save_every, resume=args.resume, initial=initial, meshes=meshes,
     )  # fmt: skip
+    if not first():
+        return 0
     print(f"trained {config.steps} steps; next: nemo export --checkpoint {path} --out models/...")
     return 0
 

@@ -110,6 +110,9 @@ class TrainConfig(BaseModel):
     balance: float = Field(
         default=0.75, ge=0, le=1, description="0: as the photos are, 1: every bin as often"
     )
+    precision: Literal["auto", "float32", "bfloat16", "float16"] = Field(
+        default="auto", description="of the backbone; auto: mixed on CUDA, float32 on CPUs"
+    )
     subtype_balance: float = Field(
         default=0.5,
         ge=0,

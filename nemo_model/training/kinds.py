@@ -12,10 +12,12 @@ import numpy as np
 from nemo_model.bundle import Card, SizePrior
 from nemo_model.datasets.cad import load_cads
 from nemo_model.datasets.layout import layout
+from nemo_model.mesh import Mesh
 from nemo_model.meshes.make import make_meshes
-from nemo_model.meshes.meshset import MeshSet
+from nemo_model.meshes.meshset import MeshSet, SubtypeMesh
 from nemo_model.training.config import TrainConfig
 from nemo_model.training.export import export
+from nemo_model.training.ranks import first
 from nemo_model.training.start import bundle_weights
 from nemo_model.training.train import Checkpoint, train
 
@@ -50,15 +52,16 @@ def train_kind(
         NemoError: for an unknown kind, missing data, or a run in `out` that does not fit.
     """
     meshes = category_meshes(root, config, kind)
-    out.mkdir(parents=True, exist_ok=True)
-    meshes.save(out / "meshes.npz")
-    meshes = MeshSet.load(out / "meshes.npz")  # rounded to float32, as nemo train would read them
+    if first():
+        meshes.save(out / "meshes.npz")
     spent, began = out / "seconds.json", time.perf_counter()
     before = json.loads(spent.read_text()) if spent.is_file() else 0.0
     path = train(
         root, backgrounds, out, config, workers=workers, threads=threads, resume=True,
         meshes=meshes, initial=None if start is None else bundle_weights(start, meshes),
     )  # fmt: skip
+    if not first():
+        return out / "model"
     seconds = before + time.perf_counter() - began
     spent.write_text(json.dumps(round(seconds, 1)) + "\n")
     checkpoint = Checkpoint.load(path)
@@ -68,10 +71,17 @@ def train_kind(
 
 
 def category_meshes(root: Path, config: TrainConfig, kind: str) -> MeshSet:
-    """The meshes of a kind from the CAD models of a data set."""
+    """The meshes of a kind from the CAD models of a data set, as nemo make-mesh writes them."""
     where = layout(root, config.category, config.source)
     cads = load_cads(root, config.category, where.cads)
-    return make_meshes(cads, config.category, kind, config.vertices)
+    made = make_meshes(cads, config.category, kind, config.vertices)
+    return MeshSet(made.category, made.kind, tuple(_rounded(each) for each in made.meshes))
+
+
+def _rounded(each: SubtypeMesh) -> SubtypeMesh:
+    """With the precision of the file."""
+    mesh = Mesh(each.mesh.vertices.astype(np.float32), each.mesh.faces)
+    return SubtypeMesh(each.subtype, mesh, each.outline.astype(np.float32).astype(np.float64))
 
 
 def _card(

@@ -26,6 +26,7 @@ from torch.nn import functional as F
 from nemo_model.mesh import Mesh
 from nemo_model.meshes.meshset import MeshSet
 from nemo_model.training.config import TrainConfig
+from nemo_model.training.ranks import Ranks
 
 
 @dataclass(frozen=True)
@@ -50,6 +51,11 @@ class Losses:
     pose: Tensor
     vertex_right: Tensor
     pose_right: Tensor
+
+
+def total(losses: Losses, config: TrainConfig) -> Tensor:
+    """The weighted sum that is minimised."""
+    return losses.vertex + config.clutter_weight * losses.clutter + config.pose_weight * losses.pose
 
 
 class Bank(nn.Module):
@@ -113,21 +119,28 @@ class Objective(nn.Module):
             if len(samples):
                 yield part, block, samples
 
-    def forward(self, features: Tensor, bank: Bank, batch: Batch) -> Losses:
-        """features (B, C, h, w) unit; see Losses."""
+    def forward(
+        self, features: Tensor, bank: Bank, batch: Batch, ranks: Ranks | None = None
+    ) -> Losses:
+        """features (B, C, h, w) unit; ranks: whose part of a larger batch it is. See Losses."""
         theta, beta = bank.theta, bank.beta
         vertex, vertex_right = self._vertex(features, theta, beta, batch)
         pose, pose_right = self._pose(features, theta, beta, batch)
-        clutter = self._clutter(features, theta, beta, batch.clutter)
+        cells = batch.clutter
+        order = (ranks or Ranks(device=cells.device)).draw(
+            len(cells), self.config.batch, *cells.shape[1:]
+        )
+        clutter = self._clutter(features, theta, beta, cells, order)
         return Losses(vertex, clutter, pose, vertex_right, pose_right)
 
     def total(self, losses: Losses) -> Tensor:
-        config = self.config
-        return (
-            losses.vertex
-            + config.clutter_weight * losses.clutter
-            + config.pose_weight * losses.pose
-        )
+        return total(losses, self.config)
+
+    def counts(self, batch: Batch) -> Tensor:
+        """Over how many vertices, clutter cells and samples (3,) the terms are means."""
+        vertices = (batch.vertex >= 0).sum()
+        cells = batch.clutter.flatten(1).sum(dim=1).clamp(max=self.config.clutter_cells).sum()
+        return torch.stack([vertices, cells, torch.full_like(cells, len(batch.vertex))])
 
     def _vertex(
         self, features: Tensor, theta: Tensor, beta: Tensor, batch: Batch
@@ -137,7 +150,7 @@ class Objective(nn.Module):
         grid = (batch.uv * scale - 1.0)[:, None]
         f = F.grid_sample(features, grid, align_corners=True, padding_mode="border")
         f = f[:, :, 0].transpose(1, 2)  # (B, N, C)
-        total = (batch.vertex >= 0).sum()
+        count = (batch.vertex >= 0).sum()
         loss, right = features.sum() * 0.0, features.new_zeros(())
         for part, block, samples in self._parts(batch):
             vertex, near = batch.vertex[samples], self._rivalry(part)
@@ -148,15 +161,16 @@ class Objective(nn.Module):
             logits = (mine @ theta[block].T + near.twin[k]) / self.config.temperature
             logits = logits.masked_fill(near.near[k], -1e4)
             logits = torch.cat([logits, mine @ beta.T / self.config.temperature], dim=1)
-            share = len(k) / total
+            share = len(k) / count
             right = right + (logits.argmax(1) == k).float().mean() * share
             loss = loss + F.cross_entropy(logits, k) * share
         return loss, right.detach()
 
-    def _clutter(self, features: Tensor, theta: Tensor, beta: Tensor, clutter: Tensor) -> Tensor:
+    def _clutter(
+        self, features: Tensor, theta: Tensor, beta: Tensor, clutter: Tensor, order: Tensor
+    ) -> Tensor:
         """Cells off the object prefer some prototype over every vertex; mean over the meshes."""
-        order = torch.rand(clutter.shape, device=clutter.device).masked_fill(~clutter, -1.0)
-        order = order.flatten(1)
+        order = order.masked_fill(~clutter, -1.0).flatten(1)
         chosen = order.topk(min(self.config.clutter_cells, order.shape[1]), dim=1)
         picked = chosen.values >= 0  # (B, count)
         if not picked.any():

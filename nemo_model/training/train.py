@@ -14,6 +14,7 @@ import numpy as np
 import numpy.typing as npt
 import torch
 from torch import Tensor, nn
+from torch.nn import functional as F
 from tqdm import tqdm
 
 from nemo_model.errors import NemoError
@@ -22,8 +23,11 @@ from nemo_model.meshes.meshset import WHOLE, MeshSet, split
 from nemo_model.training.backbone import Backbone, load_imagenet
 from nemo_model.training.config import TrainConfig
 from nemo_model.training.loader import batches, sample_maker
-from nemo_model.training.loss import Bank, Batch, Losses, Objective
+from nemo_model.training.loss import Bank, Batch, Losses, Objective, total
 from nemo_model.training.parts import whole
+from nemo_model.training.precision import Precision
+from nemo_model.training.ranks import Ranks, joined
+from nemo_model.training.samples import SampleMaker
 
 LOG_EVERY = 20
 
@@ -35,6 +39,35 @@ class NeuralMesh(nn.Module):
         super().__init__()
         self.backbone = Backbone(config.features)
         self.bank = Bank(vertices, config.prototypes, config.features)
+
+
+class Learner(nn.Module):
+    """From a batch to its losses: what several processes share the work of."""
+
+    def __init__(
+        self, model: NeuralMesh, objective: Objective, precision: Precision, ranks: Ranks
+    ) -> None:
+        super().__init__()
+        self.model, self.objective = model, objective
+        self.precision, self.ranks = precision, ranks
+
+    def forward(self, batch: Batch) -> Losses:
+        image = batch.image.permute(0, 3, 1, 2).float()
+        with self.precision.autocast():
+            features = self.model.backbone(image.contiguous(memory_format=torch.channels_last))
+        if self.precision.mixed:
+            features = F.normalize(features.float(), dim=1)
+        losses: Losses = self.objective(features, self.model.bank, batch, self.ranks)
+        if self.ranks.count == 1:
+            return losses
+        vertex, clutter, pose = self.ranks.weights(self.objective.counts(batch))
+        return Losses(
+            losses.vertex * vertex,
+            losses.clutter * clutter,
+            losses.pose * pose,
+            losses.vertex_right * vertex,
+            losses.pose_right * pose,
+        )
 
 
 @dataclass(frozen=True)
@@ -143,38 +176,68 @@ def train(
     Raises:
         NemoError: when data are missing, or a checkpoint or weights to start from do not fit.
     """
-    torch.manual_seed(config.seed)
     torch.set_num_threads(threads)
-    device = torch.device("cuda" if torch.cuda.is_available() else "cpu")
-    out.mkdir(parents=True, exist_ok=True)
     path = out / "checkpoint.pt"
     _check_category(meshes, config)
-    maker, _ = sample_maker(root, backgrounds, config, meshes)
-    meshes = maker.parts.meshes
+    with joined() as ranks:
+        _check_share(config, ranks)
+        maker, _ = sample_maker(root, backgrounds, config, meshes, quiet=not ranks.first)
+        saved = None
+        if resume and ranks.first and path.exists():
+            saved = Checkpoint.load(path)
+        _train(maker, config, ranks, out, workers, save_every, ranks.told(saved), initial)
+    return path
+
+
+def _train(
+    maker: SampleMaker,
+    config: TrainConfig,
+    ranks: Ranks,
+    out: Path,
+    workers: int,
+    save_every: int,
+    saved: Checkpoint | None,
+    initial: Mapping[str, Tensor] | None,
+) -> None:
+    meshes, device = maker.parts.meshes, ranks.device
+    torch.manual_seed(config.seed)
     model, optimiser, average, start = _prepare(meshes, config, device, initial)
-    if resume and path.exists():
-        start = _restore(Checkpoint.load(path), config, meshes, model, optimiser, average)
-    (out / "config.json").write_text(config.model_dump_json(indent=2) + "\n")
-    objective = Objective(meshes, config).to(device)
-    bar = tqdm(total=config.steps, initial=start, desc="train", unit="step")
-    for step, batch in enumerate(batches(maker, config, start, workers), start=start):
+    precision = Precision(config.precision, device)
+    if saved is not None:
+        start = _restore(saved, config, meshes, model, optimiser, average)
+        precision.restore(saved.resume.get("scaler", {}))
+    if ranks.first:
+        out.mkdir(parents=True, exist_ok=True)
+        (out / "config.json").write_text(config.model_dump_json(indent=2) + "\n")
+    learner = ranks.shared(Learner(model, Objective(meshes, config), precision, ranks).to(device))
+    bar = tqdm(
+        total=config.steps, initial=start, desc="train", unit="step", disable=not ranks.first
+    )
+    for step, batch in enumerate(batches(maker, config, start, workers, ranks), start=start):
         began = time.perf_counter()
         for group in optimiser.param_groups:
             group["lr"] = group["base"] * learning_rate(step, config)
         torch.manual_seed((config.seed << 32) + step)  # a resumed run draws what this one would
-        losses = _step(model, objective, optimiser, _to(batch, device))
+        losses = _step(learner, model, optimiser, precision, _to(batch, device), config)
         _average(average, model, min(config.average, (step + 1) / (step + 10)))
-        if step % LOG_EVERY == 0:
-            row = {"step": step, "seconds": time.perf_counter() - began} | _numbers(losses)
+        numbers = _numbers(losses, ranks) if step % LOG_EVERY == 0 else None
+        if numbers is not None and ranks.first:
+            row = {"step": step, "seconds": time.perf_counter() - began} | numbers
             with (out / "log.jsonl").open("a") as log:
                 log.write(json.dumps(row) + "\n")
             bar.set_postfix_str(f"pose {row['pose_right']:.2f} vertex {row['vertex_right']:.2f}")
         bar.update()
-        if (step + 1) % save_every == 0 or step + 1 == config.steps:
+        if ranks.first and ((step + 1) % save_every == 0 or step + 1 == config.steps):
             state = {"model": model.state_dict(), "optimiser": optimiser.state_dict()}
-            Checkpoint(config, meshes, step + 1, average, state).save(path)
+            if precision.state():
+                state["scaler"] = precision.state()
+            Checkpoint(config, meshes, step + 1, average, state).save(out / "checkpoint.pt")
     bar.close()
-    return path
+
+
+def _check_share(config: TrainConfig, ranks: Ranks) -> None:
+    if config.batch < ranks.count:
+        raise NemoError(f"batch: {config.batch} samples are too few for {ranks.count} processes")
 
 
 def _check_category(meshes: MeshSet | None, config: TrainConfig) -> None:
@@ -245,15 +308,15 @@ def _restore(
 
 
 def _step(
-    model: NeuralMesh, objective: Objective, optimiser: torch.optim.Optimizer, batch: Batch
+    learner: nn.Module,
+    model: NeuralMesh,
+    optimiser: torch.optim.Optimizer,
+    precision: Precision,
+    batch: Batch,
+    config: TrainConfig,
 ) -> Losses:
-    image = batch.image.permute(0, 3, 1, 2).float()
-    features = model.backbone(image.contiguous(memory_format=torch.channels_last))
-    losses: Losses = objective(features, model.bank, batch)
-    optimiser.zero_grad(set_to_none=True)
-    objective.total(losses).backward()
-    torch.nn.utils.clip_grad_norm_(model.parameters(), 5.0)
-    optimiser.step()
+    losses: Losses = learner(batch)
+    precision.descend(total(losses, config), model, optimiser, 5.0)
     return losses
 
 
@@ -267,5 +330,6 @@ def _to(batch: Batch, device: torch.device) -> Batch:
     return Batch(**{name: value.to(device) for name, value in vars(batch).items()})
 
 
-def _numbers(losses: Losses) -> dict[str, float]:
-    return {name: round(float(value.detach()), 4) for name, value in vars(losses).items()}
+def _numbers(losses: Losses, ranks: Ranks) -> dict[str, float]:
+    values = ranks.mean(torch.stack([value.detach() for value in vars(losses).values()]))
+    return {name: round(float(v), 4) for name, v in zip(vars(losses), values, strict=True)}
