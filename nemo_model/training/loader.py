@@ -152,7 +152,7 @@ def batches(
     own = (ranks or Ranks()).own
     yield from DataLoader(
         _Samples(maker),
-        batch_sampler=[own(step, config.batch) for step in range(start, config.steps)],
+        batch_sampler=[list(own(step, config.batch)) for step in range(start, config.steps)],
         num_workers=workers,
         collate_fn=collate,
         worker_init_fn=_quiet_worker,
