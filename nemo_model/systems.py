@@ -124,6 +124,8 @@ SYSTEMS: dict[str, System] = {
     each.name: each
     for each in (
         _nemo("nemo", "NeMo-SingleCuboid"),
+        _nemo("nemo-multi-cuboid", "NeMo-MultiCuboid"),
+        _nemo("nemo-cad", "NeMo"),
         _nemo("nemo-no-contrast", "NeMo without contrastive terms"),
         _nemo("nemo-no-clutter", "NeMo without a clutter model"),
         _nemo("nemo-no-pose-term", "NeMo without the pose-ranking term"),

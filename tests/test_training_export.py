@@ -24,6 +24,7 @@ from nemo_model.mesh import cuboid, mean_outline
 from nemo_model.training import export as exporter
 from nemo_model.training.backbone import load_imagenet
 from nemo_model.training.export import PARITY, SMALL, store_half, trained
+from nemo_model.training.parts import whole
 from nemo_model.training.start import bundle_weights
 from nemo_model.training.train import Checkpoint, NeuralMesh
 
@@ -41,7 +42,9 @@ def checkpoint(path: Path) -> Checkpoint:
     model = NeuralMesh(len(mesh.vertices), config)
     load_imagenet(model.backbone.trunk)
     state = {name: value.clone() for name, value in model.state_dict().items()}
-    found = Checkpoint(config, mesh, mean_outline([mesh]), 3, state, {"model": {}, "optimiser": {}})
+    found = Checkpoint(
+        config, whole("car", mesh, mean_outline([mesh])), 3, state, {"model": {}, "optimiser": {}}
+    )
     found.save(path)
     return found
 

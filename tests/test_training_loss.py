@@ -127,12 +127,12 @@ def test_near_vertices_do_not_compete_and_twins_compete_harder(maker, bank) -> N
     distance = np.linalg.norm(points[:, None] - points[None], axis=2)
     expected = (distance < 0.1) & (distance > 0)
     clear = np.abs(distance - 0.1) > 1e-3  # torch's distances are float32
-    np.testing.assert_array_equal(of.near.numpy()[clear], expected[clear])
-    assert not of.near.diagonal().any()
+    np.testing.assert_array_equal(of.rivalry[0].near.numpy()[clear], expected[clear])
+    assert not of.rivalry[0].near.diagonal().any()
     opposite = np.linalg.norm(points[:, None] - points[None] * [-1, -1, 1], axis=2)
-    twins = of.twin.numpy() > 0
+    twins = of.rivalry[0].twin.numpy() > 0
     assert twins[opposite < 1e-9].mean() > 0.9
-    assert set(np.unique(of.twin)) == {0.0, 0.25}
+    assert set(np.unique(of.rivalry[0].twin)) == {0.0, 0.25}
     assert not (twins & expected)[clear].any()
 
 

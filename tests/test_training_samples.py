@@ -93,6 +93,7 @@ def test_loader_processes_give_the_same_batches(root: Path) -> None:
 def test_shapes_and_types(root: Path) -> None:
     sample = maker_of(root, training_set.config())(0)
     found = {f.name: getattr(sample, f.name) for f in fields(Sample)}
+    assert found.pop("part") == 0
     assert {name: (value.shape, value.dtype.name) for name, value in found.items()} == {
         "image": ((64, 64, 3), "uint8"),
         "vertex": ((32,), "int64"),
@@ -182,9 +183,11 @@ def test_what_is_hidden_is_clutter_where_the_cells_are(root: Path, edge: int) ->
     crop, T = geometry(maker, 0)
     image, rng = np.zeros((128, 192, 3), np.uint8), np.random.default_rng(0)
     hidden = np.zeros((128, 192), dtype=bool)
-    bare = maker._targets(image, crop, T, hidden, True, np.random.default_rng(0))
+    bare = maker._targets(
+        image, crop, T, hidden, True, maker.parts.shown(0, False), np.random.default_rng(0)
+    )
     hidden[:, edge:] = True
-    sample = maker._targets(image, crop, T, hidden, True, rng)
+    sample = maker._targets(image, crop, T, hidden, True, maker.parts.shown(0, False), rng)
     centre = 8 * np.arange(24) + 7
     assert sample.clutter[:, centre >= edge + 2].all()
     free = centre <= edge - 3
@@ -199,7 +202,9 @@ def test_when_all_is_hidden_nothing_is_shown(root: Path) -> None:
     crop, T = geometry(maker, 0)
     hidden = np.ones((128, 192), dtype=bool)
     image = np.zeros((128, 192, 3), np.uint8)
-    sample = maker._targets(image, crop, T, hidden, True, np.random.default_rng(0))
+    sample = maker._targets(
+        image, crop, T, hidden, True, maker.parts.shown(0, False), np.random.default_rng(0)
+    )
     assert (sample.vertex == -1).all()
     assert sample.clutter.all()
     assert sample.weight[0].any()  # the pose is still what it is

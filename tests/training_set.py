@@ -13,6 +13,7 @@ import tiny
 from pascal3d_files import texture, thing, viewpoint, write_object, write_set
 
 from nemo_model.camera import Camera
+from nemo_model.mesh import Mesh
 from nemo_model.pose import rotation_from_angles, transform
 from nemo_model.training.config import AugmentConfig, TrainConfig
 
@@ -35,8 +36,11 @@ def config(**changes: Any) -> TrainConfig:
     return TrainConfig(**(fields | changes))
 
 
-def write(root: Path, count: int = 8) -> Path:
-    """Write the set, its CAD model and, in root/photos, three background photos."""
+def write(root: Path, count: int = 8, subtypes: int = 1) -> Path:
+    """Write the set, its CAD models and, in root/photos, three background photos.
+
+    Photo k is annotated with CAD model 1 + k % subtypes; the second and further ones are lower.
+    """
     names = [f"{k:03d}" for k in range(count)]
     for k, name in enumerate(names):
         azimuth, elevation, theta = 360.0 * k / count + 7.0, 3.0 + 4 * (k % 5), 2.0 * (k % 3) - 2.0
@@ -49,10 +53,11 @@ def write(root: Path, count: int = 8) -> Path:
             azimuth=azimuth, elevation=elevation, theta=theta, distance=DISTANCE,
             px=px + 1, py=py + 1, viewport=FOCAL,
         )  # fmt: skip
-        entry = thing(view=view, bbox=[float(v) for v in box + 1])
+        entry = thing(view=view, bbox=[float(v) for v in box + 1], cad_index=1 + k % subtypes)
         write_object(root, name, [entry], suffix=".png", image=image[..., ::-1], imgsize=[*SIZE, 3])
     write_set(root, "train", names)
-    _write_off(root / "CAD" / "car" / "01.off")
+    for k in range(subtypes):
+        _write_off(root / "CAD" / "car" / f"{k + 1:02d}.off", 1.0 - 0.15 * k)
     photos = root / "photos"
     photos.mkdir(parents=True, exist_ok=True)
     for k in range(3):
@@ -60,8 +65,9 @@ def write(root: Path, count: int = 8) -> Path:
     return root
 
 
-def _write_off(path: Path) -> None:
+def _write_off(path: Path, height: float) -> None:
     mesh = tiny.mesh(200)
+    mesh = Mesh(mesh.vertices * [1.0, 1.0, height], mesh.faces)
     path.parent.mkdir(parents=True, exist_ok=True)
     lines = ["OFF", f"{len(mesh.vertices)} {len(mesh.faces)} 0"]
     lines += [" ".join(f"{v:.6f}" for v in vertex) for vertex in mesh.vertices]

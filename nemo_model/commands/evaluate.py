@@ -6,6 +6,7 @@ from __future__ import annotations
 import argparse
 import json
 from collections.abc import Sequence
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -19,6 +20,7 @@ from nemo_model.datasets.pascal3d import SOURCES, Pascal3D
 from nemo_model.datasets.views import VIEWS
 from nemo_model.estimator import BOXES, Estimator
 from nemo_model.evaluation.evaluate import ALL_PROTOCOLS, evaluate
+from nemo_model.evaluation.parallel import evaluate_parallel
 from nemo_model.evaluation.report import markdown
 from nemo_model.evaluation.samples import Sample, from_kitti, from_pascal3d
 from nemo_model.evaluation.summary import summarise
@@ -60,22 +62,16 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("--limit", type=int, help="only so many objects, drawn by --seed")
     parser.add_argument("--seed", type=int, default=0)
     parser.add_argument("--threads", type=int, default=1, help="CPU threads")
+    parser.add_argument("--processes", type=int, default=1,
+                        help="each takes its share of the objects; times are then of a busy "
+                        "machine")  # fmt: skip
     parser.add_argument("--json", type=Path, help="write all figures and one entry per object")
 
 
 def run(args: argparse.Namespace) -> int:
     cv2.setNumThreads(args.threads)
     samples, skipped, split = load(args)  # before the model: a wrong path is told at once
-    cold = cold_solver(args.solver, args.threads)
-    told = args.told or args.boxes
-    if args.system == "nemo":
-        # a reference's search is one of one picture
-        mirror = False if args.one_look or args.solver != SOLVERS[0] else None
-        estimator: Any = Estimator.load(
-            args.model, threads=args.threads, cold=cold, boxes=told, mirror=mirror
-        )
-    else:
-        estimator = _other_system(args, told)
+    estimator = make_estimator(args)
     document = measure(args, estimator, samples)
     document |= {"split": split, "labelled": len(samples), "skipped": skipped}
     document["images"] = document.pop("images")  # the long list last
@@ -83,6 +79,17 @@ def run(args: argparse.Namespace) -> int:
         write_json(args.json, document)
     print(markdown(document))
     return 0
+
+
+def make_estimator(args: argparse.Namespace) -> Any:
+    """The estimator that the arguments name. Raises NemoError where they do not fit each other."""
+    told = args.told or args.boxes
+    if args.system != "nemo":
+        return _other_system(args, told)
+    # a reference's search is one of one picture
+    mirror = False if args.one_look or args.solver != SOLVERS[0] else None
+    cold = cold_solver(args.solver, args.threads)
+    return Estimator.load(args.model, threads=args.threads, cold=cold, boxes=told, mirror=mirror)
 
 
 def _other_system(args: argparse.Namespace, told: str) -> Any:
@@ -96,13 +103,20 @@ def _other_system(args: argparse.Namespace, told: str) -> Any:
 
 
 def measure(args: argparse.Namespace, estimator: Any, samples: Sequence[Sample]) -> dict[str, Any]:
-    """Evaluate the samples chosen by --limit and --seed, and say what was evaluated."""
+    """Evaluate the samples chosen by --limit and --seed, and say what was evaluated.
+
+    With --processes, each loads the bundle again; `estimator` is one of it all the same.
+    """
     if estimator.category != args.category:
         raise DatasetError(
             f"{args.model}: is a model of '{estimator.category}'; --category is '{args.category}'"
         )
     chosen = subset(samples, args.limit, args.seed)
-    progress = tqdm(evaluate(estimator, chosen, args.protocol), total=len(chosen), unit="object",
+    results = evaluate(estimator, chosen, args.protocol)
+    if args.processes != 1:
+        again = partial(make_estimator, args)
+        results = evaluate_parallel(again, chosen, args.protocol, args.processes)
+    progress = tqdm(results, total=len(chosen), unit="object",
                     desc=args.protocol, dynamic_ncols=True)  # fmt: skip
     return {
         "model": {"name": estimator.bundle.card.name, "sha256": estimator.bundle.digest},

@@ -1,5 +1,8 @@
 # SPDX-License-Identifier: Apache-2.0
-"""Train NeMo, or a system it is compared with, on a data set in the PASCAL3D+ layout."""
+"""Train NeMo, or a system it is compared with, on a data set in the PASCAL3D+ layout.
+
+On several GPUs or machines: torchrun ... -m nemo_model.cli train ..., see docs/scaling.md.
+"""
 
 from __future__ import annotations
 
@@ -10,6 +13,7 @@ from nemo_model.datasets.common import read_lines
 from nemo_model.datasets.layout import SOURCES
 from nemo_model.datasets.views import VIEWS
 from nemo_model.errors import NemoError
+from nemo_model.meshes.meshset import MeshSet
 from nemo_model.systems import SYSTEMS, Run, system
 
 
@@ -27,6 +31,9 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("--workers", type=int, default=1, help="loader processes")
     parser.add_argument("--threads", type=int, default=1, help="torch threads")
     parser.add_argument("--resume", action="store_true", help="go on from the checkpoint in --out")
+    parser.add_argument("--meshes", type=Path, metavar="FILE.npz",
+                        help="of nemo make-mesh: one mesh per sub-type, each trained on the photos "
+                        "annotated with it; default: one cuboid for all")  # fmt: skip
     parser.add_argument("--from", dest="start", type=Path, metavar="BUNDLE",
                         help="start from this bundle's weights, not from ImageNet's")  # fmt: skip
     parser.add_argument("--leave-out", type=Path, metavar="FILE",
@@ -52,6 +59,7 @@ def run(args: argparse.Namespace) -> int:
         raise NemoError("--categories: nemo trains one --category at a time")
     try:
         from nemo_model.training.config import WITHOUT_OCCLUDERS, make_config
+        from nemo_model.training.ranks import first
         from nemo_model.training.start import bundle_weights
         from nemo_model.training.train import train
     except ImportError as error:
@@ -69,11 +77,14 @@ def run(args: argparse.Namespace) -> int:
     if args.no_occluders:
         values["augment"] = dict(WITHOUT_OCCLUDERS)
     config = make_config(values, args.set)
-    initial = None if args.start is None else bundle_weights(args.start)
+    meshes = None if args.meshes is None else MeshSet.load(args.meshes)
+    initial = None if args.start is None else bundle_weights(args.start, meshes)
     path = train(
         args.root, args.backgrounds, args.out, config, workers=args.workers, threads=args.threads,
-        save_every=args.save_every, resume=args.resume, initial=initial,
+        save_every=args.save_every, resume=args.resume, initial=initial, meshes=meshes,
     )  # fmt: skip
+    if not first():
+        return 0
     print(f"trained {config.steps} steps; next: nemo export --checkpoint {path} --out models/...")
     return 0
 

@@ -124,6 +124,15 @@ class TrainConfig(BaseModel):
     left_out: tuple[str, ...] = Field(
         default=(), description="names of photos not to train on, as those with a wrong label"
     )
+    precision: Literal["auto", "float32", "bfloat16", "float16"] = Field(
+        default="auto", description="of the backbone; auto: mixed on CUDA, float32 on CPUs"
+    )
+    subtype_balance: float = Field(
+        default=0.5,
+        ge=0,
+        le=1,
+        description="with several meshes; 0: as the photos are, 1: every sub-type as often",
+    )
     augment: AugmentConfig = AugmentConfig()
 
 

@@ -14,6 +14,7 @@ from torch import Tensor, nn
 
 from nemo_model.bundle import Bundle, Card, write_bundle
 from nemo_model.errors import NemoError
+from nemo_model.meshes.neural import NeuralSubtype
 from nemo_model.training.backbone import Backbone
 from nemo_model.training.train import Checkpoint, NeuralMesh
 
@@ -112,6 +113,13 @@ def export(checkpoint: Checkpoint, card: Card, out: Path) -> Bundle:
     with torch.no_grad():
         theta, beta = model.bank.theta.numpy(), model.bank.beta.numpy()
     onnx = backbone_onnx(model, card.height, card.width)
-    bundle = Bundle(out, card, checkpoint.mesh, theta, beta, checkpoint.outline)
+    starts = np.cumsum([len(each.mesh.vertices) for each in checkpoint.meshes.meshes])[:-1]
+    first, *more = (
+        NeuralSubtype(each.subtype, each.mesh, np.ascontiguousarray(rows), each.outline)
+        for each, rows in zip(checkpoint.meshes.meshes, np.split(theta, starts), strict=True)
+    )
+    bundle = Bundle(
+        out, card, first.mesh, first.features, beta, first.outline, first.subtype, tuple(more)
+    )
     write_bundle(bundle, onnx)
     return Bundle.load(out)

@@ -14,11 +14,14 @@ import torch
 from torch.utils.data import DataLoader, Dataset
 from tqdm import tqdm
 
-from nemo_model.datasets.pascal3d import Pascal3D
+from nemo_model.datasets.pascal3d import Pascal3D, Pascal3DObject
 from nemo_model.errors import NemoError
 from nemo_model.mesh import Mesh, cuboid, mean_outline
+from nemo_model.meshes.meshset import WHOLE, MeshSet
 from nemo_model.training.config import TrainConfig
 from nemo_model.training.loss import Batch
+from nemo_model.training.parts import Parts
+from nemo_model.training.ranks import Ranks
 from nemo_model.training.samples import Sample, SampleMaker
 
 Array = npt.NDArray[np.float64]
@@ -26,7 +29,7 @@ PHOTO_SIDE = 400
 """Background photos are shrunk to this many pixels on their longer side."""
 
 
-def load_photos(folder: Path) -> list[npt.NDArray[np.uint8]]:
+def load_photos(folder: Path, quiet: bool = False) -> list[npt.NDArray[np.uint8]]:
     """Read every photo below a folder, RGB.
 
     Raises:
@@ -34,7 +37,7 @@ def load_photos(folder: Path) -> list[npt.NDArray[np.uint8]]:
     """
     paths = sorted(p for p in folder.rglob("*") if p.suffix.lower() in {".jpg", ".jpeg", ".png"})
     photos: list[npt.NDArray[np.uint8]] = []
-    for path in tqdm(paths, desc="backgrounds", leave=False):
+    for path in tqdm(paths, desc="backgrounds", leave=False, disable=quiet):
         image = cv2.imread(str(path), cv2.IMREAD_COLOR)
         if image is None:
             continue
@@ -66,10 +69,62 @@ def category_geometry(dataset: Pascal3D, vertices: int) -> tuple[Mesh, Array, di
     return cuboid(lo, hi, vertices), outline, cads
 
 
-def sample_maker(root: Path, backgrounds: Path, config: TrainConfig) -> tuple[SampleMaker, Array]:
-    """Read data and return the maker of samples and the category's outline (P, 3)."""
+def sample_maker(
+    root: Path,
+    backgrounds: Path,
+    config: TrainConfig,
+    meshes: MeshSet | None = None,
+    quiet: bool = False,
+) -> tuple[SampleMaker, Array]:
+    """Read data and return the maker of samples and the category's outline (P, 3).
+
+    Args:
+        meshes: one per sub-type, each for the photos annotated with it, and left out where there
+            is none; by default one cuboid.
+        quiet: without progress.
+
+    Raises:
+        NemoError: when data are missing, or no photo shows one of the meshes.
+    """
     dataset = Pascal3D(root, config.category, config.source, config.split, config.views)
     mesh, outline, cads = category_geometry(dataset, config.vertices)
+    objects, parts = _trained_on(dataset, config), None
+    if meshes is not None:
+        objects, shown = with_mesh(objects, meshes, quiet)
+        parts = Parts(shown)
+    progress = tqdm(objects, desc="photos", leave=False, disable=quiet)
+    images = [item.read_image() for item in progress]
+    photos = load_photos(backgrounds, quiet)
+    return SampleMaker(objects, images, cads, mesh, outline, photos, config, parts), outline
+
+
+def with_mesh(
+    objects: list[Pascal3DObject], meshes: MeshSet, quiet: bool = False
+) -> tuple[list[Pascal3DObject], MeshSet]:
+    """The objects whose sub-type has a mesh, and the meshes that they show; the rest is told.
+
+    Raises:
+        NemoError: when none is left.
+    """
+    numbers = {each.subtype for each in meshes.meshes}
+    kept = [item for item in objects if WHOLE in numbers or item.cad_index in numbers]
+    if not kept:
+        raise NemoError(
+            f"meshes: of sub-types {', '.join(map(str, sorted(numbers)))}, but no photo is "
+            "annotated with one of them (cad_index); make them from this data set's CAD models"
+        )
+    if len(kept) < len(objects) and not quiet:
+        tqdm.write(f"{len(objects) - len(kept)} of {len(objects)} photos show none of the meshes")
+    used = {meshes.of(item.cad_index).subtype for item in kept}
+    unused = sorted(numbers - used)
+    if unused and not quiet:
+        tqdm.write(f"no photo shows sub-type {', '.join(map(str, unused))}: left out")
+    shown = tuple(each for each in meshes.meshes if each.subtype in used)
+    return kept, MeshSet(meshes.category, meshes.kind, shown)
+
+
+def _trained_on(dataset: Pascal3D, config: TrainConfig) -> list[Pascal3DObject]:
+    """The objects less those of photos that the run leaves out. Raises NemoError."""
     unknown = set(config.left_out) - {item.name for item in dataset}
     if unknown:
         raise NemoError(
@@ -79,20 +134,15 @@ def sample_maker(root: Path, backgrounds: Path, config: TrainConfig) -> tuple[Sa
     objects = [item for item in dataset if item.name not in set(config.left_out)]
     if not objects:
         raise NemoError("photos to leave out: all of them are, nothing is left to train on")
-    images = [item.read_image() for item in tqdm(objects, desc="photos", leave=False)]
-    photos = load_photos(backgrounds)
-    return SampleMaker(objects, images, cads, mesh, outline, photos, config), outline
+    return objects
 
 
 class _Samples(Dataset[Sample]):
-    def __init__(self, maker: SampleMaker, start: int, end: int) -> None:
-        self.maker, self.start, self.end = maker, start, end
-
-    def __len__(self) -> int:
-        return self.end - self.start
+    def __init__(self, maker: SampleMaker) -> None:
+        self.maker = maker
 
     def __getitem__(self, index: int) -> Sample:
-        return self.maker(self.start + index)
+        return self.maker(index)
 
 
 def collate(samples: list[Sample]) -> Batch:
@@ -110,12 +160,14 @@ def quiet_worker(_: int) -> None:
     torch.set_num_threads(1)
 
 
-def batches(maker: SampleMaker, config: TrainConfig, start: int, workers: int) -> Iterator[Batch]:
-    """Yield the batches of steps start .. config.steps."""
-    samples = _Samples(maker, start * config.batch, config.steps * config.batch)
+def batches(
+    maker: SampleMaker, config: TrainConfig, start: int, workers: int, ranks: Ranks | None = None
+) -> Iterator[Batch]:
+    """Yield the batches of steps start .. config.steps; of several processes, this one's part."""
+    own = (ranks or Ranks()).own
     yield from DataLoader(
-        samples,
-        batch_size=config.batch,
+        _Samples(maker),
+        batch_sampler=[list(own(step, config.batch)) for step in range(start, config.steps)],
         num_workers=workers,
         collate_fn=collate,
         worker_init_fn=quiet_worker,

@@ -5,23 +5,33 @@ Vertex term: cross entropy of vertex k's image feature f over the bank theta and
 beta, logits f.theta_j / T (Bai et al., CoKe, ICLR 2023; Wang et al., NeMo, ICLR 2021, section
 3.3), vertices near k left out. Pose term: the true pose's energy (NeMo's objective, sum of
 relu(s - b) over covered cells) against those of wrong poses, which is what decides at run time.
+
+Several meshes share one bank, a block of rows each. A vertex competes with its own mesh's others
+and the clutter, not with other sub-types': their corresponding vertices are the same part of
+another car, which looks alike, so telling them apart would take features from telling poses apart.
+Cells of the clutter term are held off every mesh, since at run time each is tried on every image.
 """
 
 from __future__ import annotations
 
+import math
+from collections.abc import Iterator
 from dataclasses import dataclass
+from itertools import pairwise
 
 import torch
 from torch import Tensor, nn
 from torch.nn import functional as F
 
 from nemo_model.mesh import Mesh
+from nemo_model.meshes.meshset import MeshSet
 from nemo_model.training.config import TrainConfig
+from nemo_model.training.ranks import Ranks
 
 
 @dataclass(frozen=True)
 class Batch:
-    """Stacked samples (see samples.Sample), B of each."""
+    """Stacked samples (see samples.Sample), B of each; part is None where there is one mesh."""
 
     image: Tensor  # (B, H, W, 3) uint8
     vertex: Tensor  # (B, N)
@@ -29,6 +39,7 @@ class Batch:
     clutter: Tensor  # (B, h, w)
     corner: Tensor  # (B, P, h, w, 3)
     weight: Tensor  # (B, P, h, w, 3)
+    part: Tensor | None = None  # (B,)
 
 
 @dataclass(frozen=True)
@@ -40,6 +51,11 @@ class Losses:
     pose: Tensor
     vertex_right: Tensor
     pose_right: Tensor
+
+
+def total(losses: Losses, config: TrainConfig) -> Tensor:
+    """The weighted sum that is minimised."""
+    return losses.vertex + config.clutter_weight * losses.clutter + config.pose_weight * losses.pose
 
 
 class Bank(nn.Module):
@@ -59,15 +75,14 @@ class Bank(nn.Module):
         return F.normalize(self.raw_beta, dim=1)
 
 
-class Objective(nn.Module):
-    """The training loss of one category's neural mesh."""
+class Rivalry(nn.Module):
+    """Which vertices of one mesh compete, and how hard."""
 
-    near: Tensor
-    twin: Tensor
+    near: Tensor  # (V, V) bool, do not compete
+    twin: Tensor  # (V, V) cosine added
 
     def __init__(self, mesh: Mesh, config: TrainConfig) -> None:
         super().__init__()
-        self.config = config
         points = torch.tensor(mesh.vertices, dtype=torch.float32)
         near = torch.cdist(points, points) < config.near
         near.fill_diagonal_(False)
@@ -76,21 +91,56 @@ class Objective(nn.Module):
         self.register_buffer("near", near)
         self.register_buffer("twin", twin.float() * config.twin_margin)
 
-    def forward(self, features: Tensor, bank: Bank, batch: Batch) -> Losses:
-        """features (B, C, h, w) unit; see Losses."""
+
+class Objective(nn.Module):
+    """The training loss of one category's neural mesh, or of several that share a bank."""
+
+    def __init__(self, mesh: Mesh | MeshSet, config: TrainConfig) -> None:
+        super().__init__()
+        self.config = config
+        meshes = [mesh] if isinstance(mesh, Mesh) else [each.mesh for each in mesh.meshes]
+        self.rivalry = nn.ModuleList(Rivalry(each, config) for each in meshes)
+        ends = torch.tensor([0] + [len(each.vertices) for each in meshes]).cumsum(0).tolist()
+        self.blocks = [slice(start, end) for start, end in pairwise(ends)]
+
+    def _rivalry(self, part: int) -> Rivalry:
+        found = self.rivalry[part]
+        assert isinstance(found, Rivalry)
+        return found
+
+    def _parts(self, batch: Batch) -> Iterator[tuple[int, slice, Tensor | slice]]:
+        """Every mesh that the batch shows: its number, its rows of the bank, its samples."""
+        if len(self.blocks) == 1:
+            yield 0, self.blocks[0], slice(None)
+            return
+        assert batch.part is not None
+        for part, block in enumerate(self.blocks):
+            samples = torch.nonzero(batch.part == part)[:, 0]
+            if len(samples):
+                yield part, block, samples
+
+    def forward(
+        self, features: Tensor, bank: Bank, batch: Batch, ranks: Ranks | None = None
+    ) -> Losses:
+        """features (B, C, h, w) unit; ranks: whose part of a larger batch it is. See Losses."""
         theta, beta = bank.theta, bank.beta
         vertex, vertex_right = self._vertex(features, theta, beta, batch)
         pose, pose_right = self._pose(features, theta, beta, batch)
-        clutter = self._clutter(features, theta, beta, batch.clutter)
+        cells = batch.clutter
+        order = (ranks or Ranks(device=cells.device)).draw(
+            len(cells), self.config.batch, *cells.shape[1:]
+        )
+        clutter = self._clutter(features, theta, beta, cells, order)
         return Losses(vertex, clutter, pose, vertex_right, pose_right)
 
     def total(self, losses: Losses) -> Tensor:
-        config = self.config
-        return (
-            losses.vertex
-            + config.clutter_weight * losses.clutter
-            + config.pose_weight * losses.pose
-        )
+        return total(losses, self.config)
+
+    def counts(self, batch: Batch) -> Tensor:
+        """Over how many vertices, clutter cells and samples (3,) the terms are means."""
+        vertices = (batch.vertex >= 0).sum()
+        cells = batch.clutter.flatten(1).sum(dim=1).clamp(max=self.config.clutter_cells).sum()
+        return torch.stack([vertices, cells, torch.full_like(cells, len(batch.vertex))])
 
     def _vertex(
         self, features: Tensor, theta: Tensor, beta: Tensor, batch: Batch
@@ -100,28 +150,36 @@ class Objective(nn.Module):
         grid = (batch.uv * scale - 1.0)[:, None]
         f = F.grid_sample(features, grid, align_corners=True, padding_mode="border")
         f = f[:, :, 0].transpose(1, 2)  # (B, N, C)
-        shown = batch.vertex >= 0
-        if not shown.any():
-            return features.sum() * 0.0, features.new_zeros(())
-        f, k = F.normalize(f[shown], dim=1), batch.vertex[shown]
-        logits = (f @ theta.T + self.twin[k]) / self.config.temperature
-        logits = logits.masked_fill(self.near[k], -1e4)
-        logits = torch.cat([logits, f @ beta.T / self.config.temperature], dim=1)
-        right = (logits.argmax(1) == k).float().mean()
-        if not self.config.contrast:
-            return (1.0 - (f * theta[k]).sum(dim=1)).mean(), right.detach()
-        return F.cross_entropy(logits, k), right.detach()
+        count = (batch.vertex >= 0).sum()
+        loss, right = features.sum() * 0.0, features.new_zeros(())
+        for part, block, samples in self._parts(batch):
+            vertex, near = batch.vertex[samples], self._rivalry(part)
+            shown = vertex >= 0
+            if not shown.any():
+                continue
+            mine, k = F.normalize(f[samples][shown], dim=1), vertex[shown] - block.start
+            logits = (mine @ theta[block].T + near.twin[k]) / self.config.temperature
+            logits = logits.masked_fill(near.near[k], -1e4)
+            logits = torch.cat([logits, mine @ beta.T / self.config.temperature], dim=1)
+            share = len(k) / count
+            right = right + (logits.argmax(1) == k).float().mean() * share
+            if self.config.contrast:
+                loss = loss + F.cross_entropy(logits, k) * share
+            else:
+                loss = loss + (1.0 - (mine * theta[block][k]).sum(dim=1)).mean() * share
+        return loss, right.detach()
 
-    def _clutter(self, features: Tensor, theta: Tensor, beta: Tensor, clutter: Tensor) -> Tensor:
-        """Cells off the object prefer some prototype over every vertex.
+    def _clutter(
+        self, features: Tensor, theta: Tensor, beta: Tensor, clutter: Tensor, order: Tensor
+    ) -> Tensor:
+        """Cells off the object prefer some prototype over every vertex; mean over the meshes.
 
         Without contrast they are drawn to the nearest prototype; without prototypes there is no
         such term.
         """
         if not len(beta):
             return features.sum() * 0.0
-        order = torch.rand(clutter.shape, device=clutter.device).masked_fill(~clutter, -1.0)
-        order = order.flatten(1)
+        order = order.masked_fill(~clutter, -1.0).flatten(1)
         chosen = order.topk(min(self.config.clutter_cells, order.shape[1]), dim=1)
         picked = chosen.values >= 0  # (B, count)
         if not picked.any():
@@ -132,24 +190,30 @@ class Objective(nn.Module):
             return (1.0 - (f @ beta.T).amax(dim=1)).mean()
         to_clutter = torch.logsumexp(f @ beta.T / self.config.temperature, dim=1)
         to_object = torch.logsumexp(f @ theta.T / self.config.temperature, dim=1)
+        to_object = to_object - math.log(len(self.blocks))
         return F.softplus(to_object - to_clutter).mean()
 
     def _pose(
         self, features: Tensor, theta: Tensor, beta: Tensor, batch: Batch
     ) -> tuple[Tensor, Tensor]:
         """Energy of the true pose against those of wrong ones, per covered cell."""
-        B, P, h, w, _ = batch.corner.shape
         f = features.flatten(2).transpose(1, 2)  # (B, hw, C)
-        similarity = f @ theta.T  # (B, hw, V)
         # (B, hw); no clutter model explains nothing
         background = (f @ beta.T).amax(dim=2) if len(beta) else f.new_zeros(f.shape[:2])
-        corner = batch.corner.view(B, P, h * w, 3).permute(0, 2, 1, 3).reshape(B, h * w, P * 3)
-        weight = batch.weight.view(B, P, h * w, 3).permute(0, 2, 1, 3)
-        s = (similarity.gather(2, corner).view(B, h * w, P, 3) * weight).sum(dim=3)
-        covered = weight.sum(dim=3) > 0
-        explained = F.relu(s - background[:, :, None]) * covered
-        cells = covered[:, :, :1].sum(dim=1).clamp(min=1)
-        logits = self.config.pose_sharpness * explained.sum(dim=1) / cells  # (B, P)
-        truth = torch.zeros(B, dtype=torch.long, device=logits.device)
+        rows = []
+        for _, block, samples in self._parts(batch):
+            corner, weight = batch.corner[samples], batch.weight[samples]
+            B, P, h, w, _ = corner.shape
+            similarity = f[samples] @ theta[block].T  # (B, hw, V)
+            corner = corner.view(B, P, h * w, 3).permute(0, 2, 1, 3).reshape(B, h * w, P * 3)
+            weight = weight.view(B, P, h * w, 3).permute(0, 2, 1, 3)
+            at = corner - block.start
+            s = (similarity.gather(2, at).view(B, h * w, P, 3) * weight).sum(dim=3)
+            covered = weight.sum(dim=3) > 0
+            explained = F.relu(s - background[samples][:, :, None]) * covered
+            cells = covered[:, :, :1].sum(dim=1).clamp(min=1)
+            rows.append(self.config.pose_sharpness * explained.sum(dim=1) / cells)  # (B, P)
+        logits = torch.cat(rows)  # by mesh, not in the batch's order; only their mean is taken
+        truth = torch.zeros(len(logits), dtype=torch.long, device=logits.device)
         right = (logits.argmax(1) == 0).float().mean()
         return F.cross_entropy(logits, truth), right.detach()

@@ -14,6 +14,7 @@ from nemo_model.systems import Run
 from nemo_model.training.clock import TRAINING
 from nemo_model.training.config import WITHOUT_OCCLUDERS, TrainConfig, make_config
 from nemo_model.training.export import export
+from nemo_model.training.kinds import category_meshes
 from nemo_model.training.train import Checkpoint, train
 
 MODEL = "model"
@@ -25,8 +26,12 @@ KINDS: dict[str, dict[str, Any]] = {
     "nemo-no-contrast": {"contrast": False, "pose_weight": 0.0},
     "nemo-no-clutter": {"prototypes": 0, "clutter_weight": 0.0},
     "nemo-no-pose-term": {"pose_weight": 0.0},
+    "nemo-multi-cuboid": {},
+    "nemo-cad": {},
 }
 """What each kind of NeMo changes in TrainConfig."""
+MESHES = {"nemo-multi-cuboid": "multi-cuboid", "nemo-cad": "cad"}
+"""Kinds with a mesh per CAD model, as nemo make-mesh makes them; the others have one cuboid."""
 
 _CAR = SizePrior(length_m=4.5, sigma=0.08, source="assumed: passenger cars are 4.1 to 4.9 m long")
 
@@ -71,9 +76,14 @@ def _train_bundle(
     run: Run, category: str, out: Path, target: Path, workers: int, threads: int
 ) -> Path:
     config = config_of(run, category, **KINDS[run.system])
+    meshes = None
+    if run.system in MESHES:
+        meshes = category_meshes(run.root, config, MESHES[run.system])
+        meshes.save(out / "meshes.npz")
     path = train(
-        run.root, run.backgrounds, out, config, workers=workers, threads=threads, resume=True
-    )
+        run.root, run.backgrounds, out, config, workers=workers, threads=threads, resume=True,
+        meshes=meshes,
+    )  # fmt: skip
     _export(Checkpoint.load(path), run, category, target)
     if (out / TRAINING).is_file():
         shutil.copy(out / TRAINING, target / TRAINING)
@@ -94,6 +104,7 @@ def _export(checkpoint: Checkpoint, run: Run, category: str, target: Path) -> Bu
         seed=run.seed,
         command=f"nemo train --system {run.system}",
         licence="the data's; the weights are no freer than they are",
+        mirror=config.augment.flip > 0 and run.system != "nemo-cad",
         training=config.model_dump() | {"steps_done": checkpoint.step, "system": run.system},
         sha256={},
     )

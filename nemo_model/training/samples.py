@@ -23,6 +23,7 @@ from nemo_model.pose import flip_angles, rotation_from_angles, transform
 from nemo_model.raster import rasterize, silhouette, visible_vertices
 from nemo_model.training.config import AugmentConfig, TrainConfig
 from nemo_model.training.occluders import paste_occluders, photo_patch
+from nemo_model.training.parts import Parts, Shown, whole
 from nemo_model.training.photometric import degrade
 from nemo_model.training.rivals import RIVALS, rival_poses
 
@@ -48,6 +49,7 @@ class Sample:
         clutter: (h, w) bool, cells that show anything but the object.
         corner: (P, h, w, 3) int64, vertices of the face each cell sees; the first pose is true.
         weight: (P, h, w, 3) float32, their barycentric weights, zero where nothing is seen.
+        part: which of the run's meshes it shows; vertices are rows of their joint bank.
     """
 
     image: Image
@@ -56,6 +58,7 @@ class Sample:
     clutter: npt.NDArray[np.bool_]
     corner: npt.NDArray[np.int64]
     weight: npt.NDArray[np.float32]
+    part: int = 0
 
 
 @dataclass(frozen=True)
@@ -66,6 +69,7 @@ class View:
     K: Array
     box: Array
     T_cam_obj: Array
+    mirrored: bool = False
 
 
 @dataclass(frozen=True)
@@ -94,7 +98,10 @@ class Picture:
 
 
 class SampleMaker:
-    """Makes samples from a set of objects held in memory."""
+    """Makes samples from a set of objects held in memory.
+
+    mesh, outline: of the category; parts: the meshes that are trained, by default that one.
+    """
 
     def __init__(
         self,
@@ -105,19 +112,26 @@ class SampleMaker:
         outline: Array,
         photos: Sequence[Image],
         config: TrainConfig,
+        parts: Parts | None = None,
     ) -> None:
         self.objects, self.images, self.cads = objects, images, cads
         self.mesh, self.outline = mesh, outline
+        self.parts = parts or Parts(whole(config.category, mesh, outline))
         self.photos, self.config = photos, config
         azimuth = np.array([o.azimuth for o in objects])
         self.probability = view_weights(azimuth, config.azimuth_bins, config.balance)
+        if len(self.parts.meshes.meshes) > 1:
+            part = np.array([self.parts.shown(o.cad_index, False).part for o in objects])
+            weight = self.probability * (1.0 / np.bincount(part))[part] ** config.subtype_balance
+            self.probability = weight / weight.sum()
 
     def __call__(self, index: int) -> Sample:
         """Return sample number `index` of the run."""
         rng = np.random.default_rng([self.config.seed, index])
         picture = self.picture(rng)
+        shown = self.parts.shown(self.objects[picture.at].cad_index, picture.mirrored)
         return self._targets(
-            picture.image, picture.crop, picture.T, picture.hidden, picture.boxed, rng
+            picture.image, picture.crop, picture.T, picture.hidden, picture.boxed, shown, rng
         )
 
     def picture(self, rng: np.random.Generator) -> Picture:
@@ -253,30 +267,32 @@ class SampleMaker:
         T: Array,
         hidden: npt.NDArray[np.bool_],
         boxed: bool,
+        shown: Shown,
         rng: np.random.Generator,
     ) -> Sample:
-        config = self.config
+        config, mesh, rows = self.config, shown.mesh, shown.rows
         K, (h, w) = crop.map_K(), crop.map_size
-        visible, uv = visible_vertices(self.mesh, T, K, w, h)
+        visible, uv = visible_vertices(mesh, T, K, w, h)
         pixel = np.nan_to_num(np.round(uv * STRIDE + FIRST_CELL)).astype(int)
         pixel = np.clip(pixel, 0, [crop.width - 1, crop.height - 1])
         visible &= ~hidden[pixel[:, 1], pixel[:, 0]]
         chosen = rng.permutation(np.nonzero(visible)[0])[: config.picks]
         vertex = np.full(config.picks, -1, dtype=np.int64)
-        vertex[: len(chosen)] = chosen
+        vertex[: len(chosen)] = rows[chosen]
         at = np.zeros((config.picks, 2), dtype=np.float32)
         at[: len(chosen)] = uv[chosen]
         corner = np.zeros((1 + RIVALS, h, w, 3), dtype=np.int64)
         weight = np.zeros((1 + RIVALS, h, w, 3), dtype=np.float32)
-        for p, pose in enumerate([T, *rival_poses(T, self.outline, K, boxed, rng)]):
-            points = self.mesh.vertices @ pose[:3, :3].T + pose[:3, 3]
-            face, bary, _ = rasterize(points, self.mesh.faces, K, w, h)
-            corner[p] = self.mesh.faces[np.maximum(face, 0)]
+        for p, pose in enumerate([T, *rival_poses(T, shown.outline, K, boxed, rng)]):
+            points = mesh.vertices @ pose[:3, :3].T + pose[:3, 3]
+            face, bary, _ = rasterize(points, mesh.faces, K, w, h)
+            corner[p] = rows[mesh.faces[np.maximum(face, 0)]]
             weight[p] = bary
         covered = weight[0].sum(axis=2) > 0
         first = int(FIRST_CELL)  # the share around each cell's centre, not of its block of pixels
         share = cv2.blur(hidden.astype(np.float32), (9, 9))[first::STRIDE, first::STRIDE]
-        return Sample(image, vertex, at, ~covered | (share > 0.6), corner, weight)
+        clutter = ~covered | (share > 0.6)
+        return Sample(image, vertex, at, clutter, corner, weight, shown.part)
 
 
 def view_weights(azimuth: Array, bins: int, balance: float) -> Array:
@@ -334,7 +350,7 @@ def _view(item: Pascal3DObject, image: Image, mirrored: bool) -> View:
         K[0, 2] = last - K[0, 2]
         box = np.array([last - box[2], box[1], last - box[0], box[3]])
     T = transform(rotation_from_angles(*angles), np.array([0.0, 0.0, item.distance]))
-    return View(image, K, box, T)
+    return View(image, K, box, T, mirrored)
 
 
 def _rolled_crop(

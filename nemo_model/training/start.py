@@ -3,9 +3,11 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from pathlib import Path
 
 import numpy as np
+import numpy.typing as npt
 import onnx
 import torch
 from onnx import numpy_helper
@@ -13,13 +15,21 @@ from torch import Tensor
 
 from nemo_model.bundle import Bundle
 from nemo_model.errors import NemoError
+from nemo_model.mesh import Mesh
+from nemo_model.meshes.meshset import MeshSet, SubtypeMesh
+from nemo_model.meshes.neural import NeuralSubtype
 from nemo_model.training.export import HALF
+from nemo_model.training.parts import counterparts
 
 
-def bundle_weights(folder: Path) -> dict[str, Tensor]:
+def bundle_weights(folder: Path, meshes: MeshSet | None = None) -> dict[str, Tensor]:
     """Return the weights of a bundle as the state of a training.train.NeuralMesh.
 
     The large ones were stored as float16 (see training.export.store_half).
+
+    Args:
+        meshes: those to be trained, where they are not the bundle's: each vertex starts with the
+            feature of the bundle's vertex in the corresponding place.
 
     Raises:
         BundleError: when the bundle is not intact.
@@ -37,6 +47,20 @@ def bundle_weights(folder: Path) -> dict[str, Tensor]:
     }
     if not state:
         raise NemoError(f"{bundle.onnx_path}: holds no weights that nemo export named")
-    state["bank.raw_theta"] = torch.from_numpy(np.array(bundle.features, dtype=np.float32))
+    theta = [each.features for each in bundle.meshes]
+    if meshes is not None:
+        theta = [_carried(each, bundle.meshes) for each in meshes.meshes]
+    state["bank.raw_theta"] = torch.from_numpy(np.concatenate(theta).astype(np.float32))
     state["bank.raw_beta"] = torch.from_numpy(np.array(bundle.clutter, dtype=np.float32))
     return state
+
+
+def _carried(each: SubtypeMesh, known: Sequence[NeuralSubtype]) -> npt.NDArray[np.float32]:
+    """Features (V, C) for a mesh from its sub-type's in the bundle, or else from the first's."""
+    source = next((other for other in known if other.subtype == each.subtype), known[0])
+    return source.features[counterparts(_unit_box(each.mesh), _unit_box(source.mesh))]
+
+
+def _unit_box(mesh: Mesh) -> Mesh:
+    """The mesh stretched and moved to fill the cube from -0.5 to 0.5."""
+    return Mesh((mesh.vertices - (mesh.lo + mesh.hi) / 2) / mesh.extent, mesh.faces)

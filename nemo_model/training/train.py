@@ -14,15 +14,21 @@ import numpy as np
 import numpy.typing as npt
 import torch
 from torch import Tensor, nn
+from torch.nn import functional as F
 from tqdm import tqdm
 
 from nemo_model.errors import NemoError
 from nemo_model.mesh import Mesh
+from nemo_model.meshes.meshset import WHOLE, MeshSet, split
 from nemo_model.training.backbone import Backbone, load_imagenet
 from nemo_model.training.clock import Clock
 from nemo_model.training.config import TrainConfig
 from nemo_model.training.loader import batches, sample_maker
-from nemo_model.training.loss import Bank, Batch, Losses, Objective
+from nemo_model.training.loss import Bank, Batch, Losses, Objective, total
+from nemo_model.training.parts import whole
+from nemo_model.training.precision import Precision
+from nemo_model.training.ranks import Ranks, joined
+from nemo_model.training.samples import SampleMaker
 
 LOG_EVERY = 20
 
@@ -36,17 +42,55 @@ class NeuralMesh(nn.Module):
         self.bank = Bank(vertices, config.prototypes, config.features)
 
 
+class Learner(nn.Module):
+    """From a batch to its losses: what several processes share the work of."""
+
+    def __init__(
+        self, model: NeuralMesh, objective: Objective, precision: Precision, ranks: Ranks
+    ) -> None:
+        super().__init__()
+        self.model, self.objective = model, objective
+        self.precision, self.ranks = precision, ranks
+
+    def forward(self, batch: Batch) -> Losses:
+        image = batch.image.permute(0, 3, 1, 2).float()
+        with self.precision.autocast():
+            features = self.model.backbone(image.contiguous(memory_format=torch.channels_last))
+        if self.precision.mixed:
+            features = F.normalize(features.float(), dim=1)
+        losses: Losses = self.objective(features, self.model.bank, batch, self.ranks)
+        if self.ranks.count == 1:
+            return losses
+        vertex, clutter, pose = self.ranks.weights(self.objective.counts(batch))
+        return Losses(
+            losses.vertex * vertex,
+            losses.clutter * clutter,
+            losses.pose * pose,
+            losses.vertex_right * vertex,
+            losses.pose_right * pose,
+        )
+
+
 @dataclass(frozen=True)
 class Checkpoint:
     """What a run leaves behind: enough to export, and to go on."""
 
     config: TrainConfig
-    mesh: Mesh
-    outline: npt.NDArray[np.float64]
+    meshes: MeshSet
     step: int
     average: dict[str, Tensor]
     """Exponentially averaged weights of a NeuralMesh: what is exported."""
     resume: dict[str, Any]
+
+    @property
+    def mesh(self) -> Mesh:
+        """The only mesh, or all of them as one: the rows of the bank."""
+        return self.meshes.joined()[0]
+
+    @property
+    def outline(self) -> npt.NDArray[np.float64]:
+        """(P, 3), of all meshes."""
+        return np.concatenate([each.outline for each in self.meshes.meshes])
 
     @staticmethod
     def load(path: Path) -> Checkpoint:
@@ -57,11 +101,9 @@ class Checkpoint:
         """
         try:
             raw = torch.load(path, map_location="cpu", weights_only=True)
-            mesh = Mesh(raw["vertices"].numpy(), raw["faces"].numpy())
             config = TrainConfig.model_validate_json(raw["config"])
-            return Checkpoint(
-                config, mesh, raw["outline"].numpy(), raw["step"], raw["average"], raw["resume"]
-            )
+            meshes = _meshes(config.category, raw)
+            return Checkpoint(config, meshes, raw["step"], raw["average"], raw["resume"])
         except FileNotFoundError as error:
             raise NemoError(f"{path}: no such checkpoint") from error
         except Exception as error:  # torch.load raises many kinds on damaged files
@@ -73,6 +115,7 @@ class Checkpoint:
             "vertices": torch.from_numpy(self.mesh.vertices),
             "faces": torch.from_numpy(self.mesh.faces),
             "outline": torch.from_numpy(self.outline),
+            **_subtypes(self.meshes),
             "step": self.step,
             "average": self.average,
             "resume": self.resume,
@@ -80,6 +123,27 @@ class Checkpoint:
         partial = path.with_suffix(".partial")
         torch.save(raw, partial)
         partial.replace(path)
+
+
+def _subtypes(meshes: MeshSet) -> dict[str, Any]:
+    """What a checkpoint holds of several meshes besides their vertices; nothing for one of all."""
+    if [each.subtype for each in meshes.meshes] == [WHOLE]:
+        return {}
+    points = [len(each.outline) for each in meshes.meshes]
+    numbers = np.array([each.subtype for each in meshes.meshes])
+    return {
+        "kind": meshes.kind,
+        "subtype": torch.from_numpy(meshes.joined()[1]),
+        "outline_subtype": torch.from_numpy(np.repeat(numbers, points)),
+    }
+
+
+def _meshes(category: str, raw: Mapping[str, Any]) -> MeshSet:
+    mesh, outline = Mesh(raw["vertices"].numpy(), raw["faces"].numpy()), raw["outline"].numpy()
+    if "subtype" not in raw:
+        return whole(category, mesh, outline)
+    owners = raw["subtype"].numpy(), raw["outline_subtype"].numpy()
+    return MeshSet(category, raw["kind"], split(mesh, owners[0], outline, owners[1]))
 
 
 def learning_rate(step: int, config: TrainConfig) -> float:
@@ -102,53 +166,93 @@ def train(
     save_every: int = 250,
     resume: bool = False,
     initial: Mapping[str, Tensor] | None = None,
+    meshes: MeshSet | None = None,
 ) -> Path:
     """Train and return the path of the last checkpoint, out/checkpoint.pt.
 
     Args:
+        meshes: one per sub-type (see nemo make-mesh); by default one cuboid for the category.
         initial: weights of a NeuralMesh to start from; ImageNet's and random ones when None.
 
     Raises:
         NemoError: when data are missing, or a checkpoint or weights to start from do not fit.
     """
-    torch.manual_seed(config.seed)
     torch.set_num_threads(threads)
-    device = torch.device("cuda" if torch.cuda.is_available() else "cpu")
-    out.mkdir(parents=True, exist_ok=True)
     path = out / "checkpoint.pt"
-    maker, outline = sample_maker(root, backgrounds, config)
-    model, optimiser, average, start = _prepare(maker.mesh, config, device, initial)
-    if resume and path.exists():
-        start = _restore(Checkpoint.load(path), config, maker.mesh, model, optimiser, average)
-    (out / "config.json").write_text(config.model_dump_json(indent=2) + "\n")
-    objective = Objective(maker.mesh, config).to(device)
-    clock = Clock(out, start)
-    bar = tqdm(total=config.steps, initial=start, desc="train", unit="step")
-    for step, batch in enumerate(batches(maker, config, start, workers), start=start):
+    _check_category(meshes, config)
+    with joined() as ranks:
+        _check_share(config, ranks)
+        maker, _ = sample_maker(root, backgrounds, config, meshes, quiet=not ranks.first)
+        saved = None
+        if resume and ranks.first and path.exists():
+            saved = Checkpoint.load(path)
+        _train(maker, config, ranks, out, workers, save_every, ranks.told(saved), initial)
+    return path
+
+
+def _train(
+    maker: SampleMaker,
+    config: TrainConfig,
+    ranks: Ranks,
+    out: Path,
+    workers: int,
+    save_every: int,
+    saved: Checkpoint | None,
+    initial: Mapping[str, Tensor] | None,
+) -> None:
+    meshes, device = maker.parts.meshes, ranks.device
+    torch.manual_seed(config.seed)
+    model, optimiser, average, start = _prepare(meshes, config, device, initial)
+    precision = Precision(config.precision, device)
+    if saved is not None:
+        start = _restore(saved, config, meshes, model, optimiser, average)
+        precision.restore(saved.resume.get("scaler", {}))
+    if ranks.first:
+        out.mkdir(parents=True, exist_ok=True)
+        (out / "config.json").write_text(config.model_dump_json(indent=2) + "\n")
+    learner = ranks.shared(Learner(model, Objective(meshes, config), precision, ranks).to(device))
+    clock = Clock(out, start) if ranks.first else None
+    bar = tqdm(
+        total=config.steps, initial=start, desc="train", unit="step", disable=not ranks.first
+    )
+    for step, batch in enumerate(batches(maker, config, start, workers, ranks), start=start):
         began = time.perf_counter()
         for group in optimiser.param_groups:
             group["lr"] = group["base"] * learning_rate(step, config)
         torch.manual_seed((config.seed << 32) + step)  # a resumed run draws what this one would
-        losses = _step(model, objective, optimiser, _to(batch, device))
+        losses = _step(learner, model, optimiser, precision, _to(batch, device), config)
         _average(average, model, min(config.average, (step + 1) / (step + 10)))
-        if step % LOG_EVERY == 0:
-            row = {"step": step, "seconds": time.perf_counter() - began} | _numbers(losses)
+        numbers = _numbers(losses, ranks) if step % LOG_EVERY == 0 else None
+        if numbers is not None and ranks.first:
+            row = {"step": step, "seconds": time.perf_counter() - began} | numbers
             with (out / "log.jsonl").open("a") as log:
                 log.write(json.dumps(row) + "\n")
             bar.set_postfix_str(f"pose {row['pose_right']:.2f} vertex {row['vertex_right']:.2f}")
         bar.update()
-        if (step + 1) % save_every == 0 or step + 1 == config.steps:
+        if ranks.first and ((step + 1) % save_every == 0 or step + 1 == config.steps):
             state = {"model": model.state_dict(), "optimiser": optimiser.state_dict()}
-            Checkpoint(config, maker.mesh, outline, step + 1, average, state).save(path)
-            clock.write(step + 1, config.batch)
+            if precision.state():
+                state["scaler"] = precision.state()
+            Checkpoint(config, meshes, step + 1, average, state).save(out / "checkpoint.pt")
+            if clock is not None:
+                clock.write(step + 1, config.batch)
     bar.close()
-    return path
+
+
+def _check_share(config: TrainConfig, ranks: Ranks) -> None:
+    if config.batch < ranks.count:
+        raise NemoError(f"batch: {config.batch} samples are too few for {ranks.count} processes")
+
+
+def _check_category(meshes: MeshSet | None, config: TrainConfig) -> None:
+    if meshes is not None and meshes.category != config.category:
+        raise NemoError(f"meshes: of '{meshes.category}', but '{config.category}' is trained")
 
 
 def _prepare(
-    mesh: Mesh, config: TrainConfig, device: torch.device, initial: Mapping[str, Tensor] | None
+    meshes: MeshSet, config: TrainConfig, device: torch.device, initial: Mapping[str, Tensor] | None
 ) -> tuple[NeuralMesh, torch.optim.Optimizer, dict[str, Tensor], int]:
-    model = NeuralMesh(len(mesh.vertices), config)
+    model = NeuralMesh(sum(len(each.mesh.vertices) for each in meshes.meshes), config)
     if initial is None:
         load_imagenet(model.backbone.trunk)
     else:
@@ -176,7 +280,7 @@ def _prepare(
 def _restore(
     saved: Checkpoint,
     config: TrainConfig,
-    mesh: Mesh,
+    meshes: MeshSet,
     model: NeuralMesh,
     optimiser: torch.optim.Optimizer,
     average: dict[str, Tensor],
@@ -188,8 +292,14 @@ def _restore(
                 f"checkpoint: {name} was {getattr(saved.config, name)}, now "
                 f"{getattr(config, name)}; a resumed run cannot change it"
             )
-    if saved.mesh.vertices.shape != mesh.vertices.shape:
-        raise NemoError("checkpoint: its mesh has another number of vertices than this data gives")
+    before, now = (
+        [(each.subtype, len(each.mesh.vertices)) for each in one.meshes]
+        for one in (saved.meshes, meshes)
+    )
+    if [number for number, _ in before] != [number for number, _ in now]:
+        raise NemoError("checkpoint: its meshes stand for other sub-types than those of this run")
+    if before != now:
+        raise NemoError("checkpoint: its mesh has another number of vertices than this run's")
     if saved.step > config.steps:
         raise NemoError(
             f"checkpoint: has gone {saved.step} steps, more than the {config.steps} asked"
@@ -202,15 +312,15 @@ def _restore(
 
 
 def _step(
-    model: NeuralMesh, objective: Objective, optimiser: torch.optim.Optimizer, batch: Batch
+    learner: nn.Module,
+    model: NeuralMesh,
+    optimiser: torch.optim.Optimizer,
+    precision: Precision,
+    batch: Batch,
+    config: TrainConfig,
 ) -> Losses:
-    image = batch.image.permute(0, 3, 1, 2).float()
-    features = model.backbone(image.contiguous(memory_format=torch.channels_last))
-    losses: Losses = objective(features, model.bank, batch)
-    optimiser.zero_grad(set_to_none=True)
-    objective.total(losses).backward()
-    torch.nn.utils.clip_grad_norm_(model.parameters(), 5.0)
-    optimiser.step()
+    losses: Losses = learner(batch)
+    precision.descend(total(losses, config), model, optimiser, 5.0)
     return losses
 
 
@@ -224,5 +334,6 @@ def _to(batch: Batch, device: torch.device) -> Batch:
     return Batch(**{name: value.to(device) for name, value in vars(batch).items()})
 
 
-def _numbers(losses: Losses) -> dict[str, float]:
-    return {name: round(float(value.detach()), 4) for name, value in vars(losses).items()}
+def _numbers(losses: Losses, ranks: Ranks) -> dict[str, float]:
+    values = ranks.mean(torch.stack([value.detach() for value in vars(losses).values()]))
+    return {name: round(float(v), 4) for name, v in zip(vars(losses), values, strict=True)}

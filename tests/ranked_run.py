@@ -1,0 +1,32 @@
+# SPDX-License-Identifier: Apache-2.0
+"""What torchrun starts in test_training_ranks.py: SET OUT STEPS BATCH [LOST RANK]."""
+
+from __future__ import annotations
+
+import os
+import sys
+from pathlib import Path
+
+import training_set
+
+from nemo_model.errors import NemoError
+from nemo_model.training import train as loop
+
+
+def main(root: Path, out: Path, steps: int, batch: int, lost: int = -1) -> int:
+    """Train; the process number `lost` looks for its data where there is none."""
+    loop.LOG_EVERY = 1
+    rank = int(os.environ["RANK"])
+    photos = root / ("nowhere" if rank == lost else "photos")
+    config = training_set.config(steps=steps, batch=batch, decay=0.0)
+    # each process writes to a folder of its own, if it does
+    try:
+        loop.train(root, photos, out / str(rank), config, workers=0, resume=True, save_every=2)
+    except NemoError as error:
+        print(f"error: {error}", file=sys.stderr)
+        return 2
+    return 0
+
+
+if __name__ == "__main__":
+    sys.exit(main(Path(sys.argv[1]), Path(sys.argv[2]), *map(int, sys.argv[3:])))
