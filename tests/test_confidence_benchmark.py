@@ -39,7 +39,9 @@ def document() -> dict[str, Any]:
     return {
         "model": {"name": "m", "sha256": "0" * 64}, "source": "s", "split": "val", "seed": 0,
         "quality": quality(ROWS), "even_views": {"auroc": 0.5, "ece": 0.1},
-        "limits": confidence.limits([row[0] for row in objects], scores, frozenset({"b"})),
+        "limits": confidence.limits(
+            [row[0] for row in objects], scores, [0.1, 0.2, 0.3, 0.4, 0.5], frozenset({"b"})
+        ),
     }  # fmt: skip
 
 
@@ -50,9 +52,16 @@ def test_what_wrong_labels_cost(document: dict[str, Any]) -> None:
     assert found["turned_round"] == pytest.approx(2 / 3)
     assert found["labels"]["n"] == 3
     assert found["labels"]["auroc"] == 1.0  # 0.95 and 0.8 against 0.2
+    assert found["even_labels"]["auroc"] == 0.0  # 0.1 and 0.3 against 0.5
     # a perfect score: right 1, c 0, b 1; pairs (2 right) x (b, b, c): (0.5 + 0.5 + 1) / 3
     assert found["perfect"] == pytest.approx(2 / 3)
     assert document["quality"]["objects"]["auroc"] == pytest.approx(3 / 6)
+
+
+def test_the_list_of_wrong_labels_names_photos_of_its_splits() -> None:
+    assert len(confidence.wrong_labels("stanford", "val")) == 9
+    assert len(confidence.wrong_labels("stanford", "train-tune")) == 2
+    assert confidence.wrong_labels("imagenet", "val") == frozenset()
 
 
 def test_tables_document_and_picture(document: dict[str, Any], tmp_path: Path) -> None:

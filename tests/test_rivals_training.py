@@ -254,7 +254,7 @@ def test_the_ablations_leave_out_what_they_say(root: Path) -> None:
     assert touched["nemo"][0]
     assert touched["nemo-no-clutter"][1] == 0
     assert touched["nemo"][1] == 16
-    assert [touched[n][2] for n in KINDS] == [0.5, 0.0, 0.5, 0.0]
+    assert [touched[n][2] for n in KINDS] == [0.5, 0.0, 0.5, 0.0, 0.5, 0.5]
 
 
 def test_nemo_without_clutter_is_trained_and_runs(root: Path, tmp_path: Path) -> None:
