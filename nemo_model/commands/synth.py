@@ -44,6 +44,9 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     for one in (fetch, models):
         one.add_argument("--category", action="append", help="only this one (may be repeated)")
     models.add_argument("--sheet", type=Path, metavar="DIR", help="folder for contact sheets")
+    models.add_argument(
+        "--licence", default="", help="on the sheets, only models of this one, e.g. CC0-1.0"
+    )
     render.add_argument("--out", type=Path, required=True, help="root of the data set")
     render.add_argument("--category", required=True)
     render.add_argument("--split", default="train", choices=("train", "val"))
@@ -81,8 +84,9 @@ def _models(args: argparse.Namespace, entries: Sequence[Entry]) -> int:
         print(f"{category}: {len(mine)} models, {len(families)} families{few}; val: "
               + ", ".join(split_families(families, "val")))  # fmt: skip
         print(f"  {prior(mine).text()}")
-        if args.sheet:
-            _sheet(args.sheet / f"{category}.png", mine, args.cache)
+        drawn = [entry for entry in mine if args.licence in ("", entry.licence)]
+        if args.sheet and drawn:
+            _sheet(args.sheet / f"{category}.png", drawn, args.cache)
     return 0
 
 
