@@ -64,7 +64,8 @@ def draw(
         scene *= (1.0 - shadow + shadow * left)[..., None]
     mask, depth = np.zeros((height, width), dtype=bool), np.zeros((height, width))
     points = model.points @ T_cam_obj[:3, :3].T + T_cam_obj[:3, 3]
-    window = _window(points, K, width, height)
+    hull = model.hull @ T_cam_obj[:3, :3].T + T_cam_obj[:3, 3]
+    window = _window(hull, K, width, height)
     if window is not None:
         x, y, w, h = window
         here = K - np.array([[0.0, 0.0, x], [0.0, 0.0, y], [0.0, 0.0, 0.0]])
@@ -104,9 +105,9 @@ def _object(
     return np.asarray(small), nearest
 
 
-def _window(points: Array, K: Array, width: int, height: int) -> tuple[int, int, int, int] | None:
-    """x, y, width, height of what the points (..., 3) cover of the picture; None: nothing."""
-    uvw = points.reshape(-1, 3) @ K.T
+def _window(hull: Array, K: Array, width: int, height: int) -> tuple[int, int, int, int] | None:
+    """x, y, width, height of what a hull (H, 3) covers of the picture; None: nothing."""
+    uvw = hull @ K.T
     uv = uvw[:, :2] / np.maximum(uvw[:, 2:], NEAR)
     low = np.clip(np.floor(uv.min(0)) - 1, 0, [width, height]).astype(int)
     high = np.clip(np.ceil(uv.max(0)) + 2, 0, [width, height]).astype(int)
