@@ -52,7 +52,7 @@ class Model:
         """The same shape with other materials."""
         return replace(self, table=table, textures=textures)
 
-    def box_mapped(self, rows: Array, repeats: float) -> Model:
+    def box_mapped(self, rows: npt.NDArray[np.integer], repeats: float) -> Model:
         """With texture coordinates for some materials that come from the points, as for a box.
 
         A texture is repeated so many times per unit.
