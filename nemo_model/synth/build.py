@@ -192,7 +192,7 @@ def _check(
     content = asdict(settings) | {
         "models": [[number, entry.package, entry.path] for number, entry in mine],
         "photos": hashlib.sha256("\n".join(p.name for p in photos).encode()).hexdigest(),
-        "licences": sorted({f"{e.package}: {e.licence}" for _, e in mine}),
+        "credits": sorted({f"{e.author or 'unnamed'}, {e.licence} ({e.package})" for _, e in mine}),
     }  # fmt: skip
     text = json.dumps(content, indent=1)
     if path.is_file():
