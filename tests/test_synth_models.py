@@ -162,15 +162,17 @@ def test_splits_are_by_family_and_do_not_depend_on_order():
 
 def test_the_table_has_enough_families_of_five_categories():
     table = read_table()
-    assert {"aeroplane", "car", "chair", "diningtable", "sofa"} <= set(categories(table))
+    many = {"aeroplane", "car", "chair", "diningtable", "sofa"}
     for category in categories(table):
         mine = of_category(table, category)
-        assert len({e.family for e in mine}) >= 12
+        assert len({e.family for e in mine}) >= (12 if category in many else 2)
         assert len({(e.archive, e.path) for e in mine}) == len(mine)
-        assert 0.2 < prior(mine).size_m[2] < 20.0
+        assert 0.1 < prior(mine).size_m[2] < 20.0
         assert {e.package for e in mine} <= set(packages.PACKAGES)
     assert prior(of_category(table, "diningtable")).symmetry == 2
     assert prior(of_category(table, "chair")).symmetry == 1
+    assert prior(of_category(table, "bottle")).symmetry == 0
+    assert many <= set(categories(table))
 
 
 def test_the_size_prior_counts_each_family_once():
