@@ -36,6 +36,8 @@ from nemo_model.synth.scene import (
 from nemo_model.synth.simplify import simplified
 from nemo_model.synth.store import stored_model
 
+VERSION = 1
+"""Of what the images look like: roots of another one are not gone on with."""
 FLYING = ("aeroplane",)
 """Categories that cast a shadow on the ground in half of the images only."""
 
@@ -190,6 +192,7 @@ def _check(
     """Write what the set is made with; refuse a root that holds something else."""
     path = root / "synth" / f"{settings.category}_{settings.split}.json"
     content = asdict(settings) | {
+        "version": VERSION,
         "models": [[number, entry.package, entry.path] for number, entry in mine],
         "photos": hashlib.sha256("\n".join(p.name for p in photos).encode()).hexdigest(),
         "credits": sorted({f"{e.author or 'unnamed'}, {e.licence} ({e.package})" for _, e in mine}),

@@ -20,6 +20,10 @@ Array = npt.NDArray[np.float64]
 Image = npt.NDArray[np.uint8]
 
 
+MOST_CUT = 0.35
+"""Share of a box's width, and of its height, that an edge of the picture cuts off at most."""
+
+
 @dataclass(frozen=True)
 class Ranges:
     """What is drawn from. Angles in degrees, lengths in object units, the rest as said."""
@@ -83,10 +87,10 @@ def draw_view(points: Array, ranges: Ranges, rng: np.random.Generator) -> View:
     cut = rng.random() < ranges.cut
     share = rng.uniform(*ranges.filled) * (1.3 if cut else 1.0)
     focal = share * shorter / float((box[2:] - box[:2]).max())
-    size = np.array([width, height], dtype=float)
-    spare = size - 1.0 - focal * (box[2:] - box[:2])
-    place = rng.uniform(-0.15, 1.15, 2) if cut else rng.uniform(0.03, 0.97, 2)
-    corner = np.where(spare > 0.0, place, rng.uniform(0.2, 0.8, 2)) * spare
+    span = focal * (box[2:] - box[:2])
+    spare = np.array([width, height]) - 1.0 - span
+    beyond = MOST_CUT * span if cut else np.zeros(2)
+    corner = rng.uniform(0.02, 0.98, 2) * (spare + 2.0 * beyond) - beyond
     point = corner - focal * box[:2]
     K = np.array([[focal, 0.0, point[0]], [0.0, focal, point[1]], [0.0, 0.0, 1.0]])
     return View(azimuth, elevation, theta, distance, K, width, height)
