@@ -38,6 +38,7 @@ setup(
     maintainer_email="noreply@example.org",
     python_requires=">=3.10",
     packages=find_packages(include=["nemo_model", "nemo_model.*", "nemo_ros", "nemo_ros.*"]),
+    package_data={"nemo_model.synth": ["models.csv"]},
     data_files=[
         ("share/ament_index/resource_index/packages", [f"resource/{NAME}"]),
         (f"share/{NAME}", ["package.xml"]),
@@ -82,6 +83,7 @@ setup(
             "evaluate = nemo_model.commands.evaluate",
             "occlude = nemo_model.commands.occlude",
             "table = nemo_model.commands.table",
+            "synth = nemo_model.commands.synth",
             "make-mesh = nemo_model.commands.make_mesh",
             "calibrate = nemo_model.commands.calibrate",
             "launch = nemo_ros.commands.launch",

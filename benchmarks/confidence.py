@@ -180,8 +180,9 @@ def limits(
     """What holds the AUROC down: labels that are wrong count as gross errors at all levels.
 
     wrong_at_L0: photos whose unoccluded version is judged wrong. labels: the figures without the
-    photos whose label is wrong, even_labels: likewise of the scores for even views. perfect: the AUROC of a score that is 1 where the estimate is right
-    and 0 where it is wrong, but for these photos, where it cannot know.
+    photos whose label is wrong, even_labels: likewise of the scores for even views. perfect: the
+    AUROC of a score that is 1 where the estimate is right and 0 where it is wrong, but for these
+    photos, where it cannot know.
     """
     errors = np.array([one.error_deg for one in objects])
     wrong = errors >= metrics.PI_6

@@ -24,6 +24,8 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("--length-m", type=float, required=True, help="mean length, metres")
     parser.add_argument("--length-sigma", type=float, required=True, help="deviation / mean")
     parser.add_argument("--length-source", required=True, help="where the length comes from")
+    parser.add_argument("--symmetry", type=int, default=1,
+                        help="looks the same after turns by 360 / N degrees; 0: any")  # fmt: skip
 
 
 def run(args: argparse.Namespace) -> int:
@@ -48,6 +50,7 @@ def run(args: argparse.Namespace) -> int:
             size=SizePrior(
                 length_m=args.length_m, sigma=args.length_sigma, source=args.length_source
             ),
+            symmetry=args.symmetry,
             data=args.data,
             split=config.split,
             seed=config.seed,

@@ -11,7 +11,7 @@ from nemo_model.datasets.annotation import DEFAULT_VIEWPORT
 from nemo_model.datasets.common import DatasetError, read_lines, tune_groups
 
 OBJECTNET3D = "objectnet3d"
-SOURCES = ("imagenet", "pascal", "stanford", OBJECTNET3D)
+SOURCES = ("imagenet", "pascal", "stanford", "synth", OBJECTNET3D)
 SPLITS = ("train", "val", "train-fit", "train-tune", "test")  # test: ObjectNet3D only
 IMAGE_SUFFIXES = (".JPEG", ".jpg", ".jpeg", ".JPG", ".png")
 OBJECTNET3D_VIEWPORT = 2000.0  # what its toolbox takes where a viewpoint has none

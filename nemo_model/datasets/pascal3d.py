@@ -32,6 +32,7 @@ class Pascal3D(ObjectSet[Pascal3DObject]):
     """The objects of one category, source and split, in the order of the image set.
 
     source: "imagenet" or "pascal", the halves of PASCAL3D+; "stanford", cars in its layout;
+    "synth", what `nemo synth` renders;
     "objectnet3d". split: "train", "val", for ObjectNet3D also "test", or "train-fit" /
     "train-tune", a fixed partition of train: about 8 % of the classes of <root>/classes.csv
     (columns name, class), without that file of the images, are held out for tuning. views: "all",

@@ -77,12 +77,11 @@ def read_obj(path: Path) -> Soup:
     index = np.array(corners, dtype=np.int64).reshape(-1, 3, 3)
     turned = np.array(points) @ np.array([[1.0, 0, 0], [0, 0, 1.0], [0, -1.0, 0]])
     soup = turned[index[:, :, 0]]
-    flat = _unit(np.cross(soup[:, 1] - soup[:, 0], soup[:, 2] - soup[:, 0]))
     if normals and (index[:, :, 2] >= 0).all():
         given = np.array(normals) @ np.array([[1.0, 0, 0], [0, 0, 1.0], [0, -1.0, 0]])
         smooth = _unit(given[index[:, :, 2]])
     else:
-        smooth = _smooth(soup, flat, index[:, :, 0], np.array(material))
+        smooth = smooth_normals(soup, index[:, :, 0], np.array(material))
     return Soup(
         soup,
         smooth,
@@ -103,9 +102,16 @@ def _corner(text: str, count: int) -> tuple[int, int, int]:
     )
 
 
-def _smooth(soup: Array, flat: Array, index: Ints, material: Ints) -> Array:
-    """Normals (F, 3, 3): the mean over a vertex's faces of one material, except at creases."""
-    area = np.linalg.norm(np.cross(soup[:, 1] - soup[:, 0], soup[:, 2] - soup[:, 0]), axis=1)
+def smooth_normals(soup: Array, index: Ints, material: Ints) -> Array:
+    """Normals (F, 3, 3): the mean over a vertex's faces of one material, except at creases.
+
+    Args:
+        soup: (F, 3, 3) corners.
+        index: (F, 3) vertex numbers of the corners.
+        material: (F,).
+    """
+    cross = np.cross(soup[:, 1] - soup[:, 0], soup[:, 2] - soup[:, 0])
+    flat, area = _unit(cross), np.linalg.norm(cross, axis=1)
     keys = index.astype(np.int64) * (int(material.max()) + 1) + material[:, None]
     _, place = np.unique(keys.ravel(), return_inverse=True)
     total = np.zeros((int(place.max()) + 1, 3))
