@@ -4,9 +4,10 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Iterable, Iterator, Mapping
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
-from typing import Protocol
+from itertools import groupby
+from typing import Any, Protocol
 
 import numpy as np
 from scipy.spatial.transform import Rotation
@@ -74,16 +75,25 @@ def evaluate(
     freedom), with centre and distance given as well ("paper", 3 degrees of freedom), or with the
     annotated CAD model too ("paper-subtype", as the paper chooses among several meshes).
 
-    The first sample is run once more beforehand, so that compiling and loading are not timed.
-    Raises NemoError on an unknown protocol and DatasetError, naming the file, on unreadable images.
+    Objects of one image, one after the other in `samples`, are estimated in competition under
+    "robot", as in the node (nemo_model/together.py). The first sample is run once more beforehand,
+    so that compiling and loading are not timed.
+
+    Raises:
+        NemoError: on an unknown protocol.
+        DatasetError: naming the file, on unreadable images.
     """
     if protocol not in ALL_PROTOCOLS:
         known = ", ".join(ALL_PROTOCOLS)
         raise NemoError(f"protocol '{protocol}' is not known; choose one of {known}")
-    for number, sample in enumerate(samples):
+    for number, (_, group) in enumerate(groupby(samples, key=lambda one: one.image_path)):
+        objects = list(group)
         if number == 0:
-            evaluate_one(estimator, sample, protocol)
-        yield evaluate_one(estimator, sample, protocol)
+            evaluate_one(estimator, objects[0], protocol)
+        if protocol == "robot" and len(objects) > 1 and hasattr(estimator, "estimate_together"):
+            yield from _together(estimator, objects)
+        else:
+            yield from (evaluate_one(estimator, sample, protocol) for sample in objects)
 
 
 def evaluate_one(estimator: PoseEstimator, sample: Sample, protocol: str) -> Result:
@@ -94,6 +104,22 @@ def evaluate_one(estimator: PoseEstimator, sample: Sample, protocol: str) -> Res
         estimate = estimator.estimate(image, sample.K, sample.box, given=given)
     except NemoError as error:
         return _failed(sample, str(error))
+    return _compared(estimator, sample, estimate)
+
+
+def _together(estimator: Any, samples: Sequence[Sample]) -> Iterator[Result]:
+    """The objects of one image; one by one where one of them is refused."""
+    image, K = samples[0].read_image(), samples[0].K
+    try:
+        estimates = estimator.estimate_together(image, K, [sample.box for sample in samples])
+    except NemoError:
+        yield from (evaluate_one(estimator, sample, "robot") for sample in samples)
+        return
+    for sample, estimate in zip(samples, estimates, strict=True):
+        yield _compared(estimator, sample, estimate)
+
+
+def _compared(estimator: PoseEstimator, sample: Sample, estimate: Estimate) -> Result:
     truth, found = sample.T_cam_obj[:3, :3], estimate.T_cam_obj[:3, :3]
     turn = Rotation.from_matrix(truth @ found.T).as_rotvec()
     offset = _offset(estimator, estimate, sample)

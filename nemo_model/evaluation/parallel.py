@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
-"""Evaluation on several processes: each takes every N-th object, the results keep their order."""
+"""Evaluation on several processes: each takes every N-th image, the results keep their order."""
 
 from __future__ import annotations
 
@@ -27,18 +27,22 @@ def evaluate_parallel(
     if processes < 1:
         raise NemoError(f"--processes {processes}: must be at least 1")
     context = get_context("spawn")  # a forked copy of a loaded onnxruntime may hang
+    images = list(dict.fromkeys(sample.image_path for sample in samples))
+    owner = {path: number % processes for number, path in enumerate(images)}
+    owners = [owner[sample.image_path] for sample in samples]  # an image's objects go together
     workers, ends = [], []
-    for number in range(min(processes, len(samples))):
+    for number in range(min(processes, len(images))):
         end, other = context.Pipe(duplex=False)
-        arguments = (other, load, samples[number::processes], protocol)
+        own = [one for one, by in zip(samples, owners, strict=True) if by == number]
+        arguments = (other, load, own, protocol)
         worker = context.Process(target=_work, args=arguments, daemon=True)
         worker.start()
         other.close()
         workers.append(worker)
         ends.append(end)
     try:
-        for number in range(len(samples)):
-            yield _received(ends[number % processes], number % processes)
+        for number in owners:
+            yield _received(ends[number], number)
     finally:
         for worker in workers:
             worker.terminate()
