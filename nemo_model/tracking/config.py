@@ -33,7 +33,7 @@ class TrackerConfig:
     # search
     weak_energy: float = 0.7  # warm energy below this share of the object's usual: weak; 0: never
     weak_every: int = 3  # while weak, the global search runs every so many frames; 0: never
-    cold_every: int = 3  # the global search runs at every so many frames anyway; 0: never
+    cold_every: int = 1  # the global search runs at every so many frames anyway; 0: never
     switch_gain: float = 0.05  # energy share that another orientation must win by, in the mean
     grid_deg: float = 15.0  # step of the local grid that a weak object is sought on; 0: never
     # motion
@@ -44,7 +44,7 @@ class TrackerConfig:
     budget_ms: float = 0.0  # work per frame; what does not fit waits for the next one; 0: no limit
     cost_observe_ms: float = 4.0  # of running the network on one box
     cost_warm_ms: float = 1.0  # of one refinement
-    cost_cold_ms: float = 4.0  # of one global search
+    cost_cold_ms: float = 8.0  # of one global search
 
     def __post_init__(self) -> None:
         for entry in fields(self):

@@ -28,6 +28,9 @@ if TYPE_CHECKING:
 
 APART = math.radians(25.0)
 """Poses nearer than this are the same orientation."""
+AGREES = 0.02
+"""A global search that finds the same orientation is believed unless it lacks more than this share
+of the energy: its pose is the mean of several climbs, or of two pictures, and errs less."""
 RIVAL_FRAMES = 15
 """A rival that did not win within so many frames is forgotten."""
 _KEEP = 0.8
@@ -127,7 +130,7 @@ def search(
         memory.rival, memory.turned = None, 1.0
         return cold, "found anew by the global search (it was lost)"
     if not apart(cold, estimate, memory.symmetry):
-        if lead > 0.0:
+        if lead > -AGREES:
             return cold, f"{how}, and improved by the global search ({why})"
         return estimate, f"{how}, and the global search agrees ({why})"
     if lead > config.switch_gain and (weakness or fresh):
