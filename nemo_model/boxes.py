@@ -59,6 +59,14 @@ def reason_against(detection: Detection, camera: Camera, min_px: float) -> str |
     return None
 
 
+def covered(box: Box, by: Box) -> float:
+    """Share of a box that another one covers."""
+    width = min(box[2], by[2]) - max(box[0], by[0])
+    height = min(box[3], by[3]) - max(box[1], by[1])
+    area = (box[2] - box[0]) * (box[3] - box[1])
+    return width * height / area if width > 0.0 and height > 0.0 and area > 0.0 else 0.0
+
+
 def iou(a: Box, b: Box) -> float:
     """Intersection over union of two boxes (x1, y1, x2, y2)."""
     width = min(a[2], b[2]) - max(a[0], b[0])

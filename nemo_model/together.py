@@ -21,6 +21,7 @@ from typing import NamedTuple
 import numpy as np
 import numpy.typing as npt
 
+from nemo_model.boxes import Box, covered, iou
 from nemo_model.camera import FIRST_CELL, STRIDE, CropCamera
 from nemo_model.estimate import Estimate, Observation
 
@@ -31,6 +32,8 @@ Gain = Callable[[int, Observation, Estimate], Floats]
 
 OVERLAP = 0.1
 """Objects compete when their boxes share this much of the smaller one."""
+TWICE = 0.8
+"""Boxes of which this share is common to both (intersection over union) are of one object."""
 TIE = 0.1
 """A cell that both explain alike, to this difference of cosines, goes to the one in front: an
 object that was dragged onto another one explains its cells as well as that does."""
@@ -65,7 +68,7 @@ def compete(
     rounds = _Rounds(seen, alone, solve, gain)
     fronts: list[list[int]] = [[] for _ in seen]
     for i, j in combinations(range(len(seen)), 2):
-        if overlap(seen[i].box, seen[j].box) < OVERLAP:
+        if not rivals(seen[i].box, seen[j].box):
             continue
         value = {}
         for hidden, front in ((i, j), (j, i)):
@@ -135,12 +138,16 @@ def _added(gains: Floats, theirs: Floats) -> float:
     return float(np.maximum(gains - np.maximum(theirs, 0.0), 0.0).sum())
 
 
-def overlap(a: npt.NDArray[np.float64], b: npt.NDArray[np.float64]) -> float:
-    """Shared area of two boxes (4,) over the area of the smaller one."""
-    sides = np.minimum(a[2:], b[2:]) - np.maximum(a[:2], b[:2])
-    if (sides <= 0.0).any():
-        return 0.0
-    return float(sides.prod() / min((a[2:] - a[:2]).prod(), (b[2:] - b[:2]).prod()))
+def rivals(a: Floats, b: Floats) -> bool:
+    """Whether objects with these boxes (4,) compete: they overlap, and are not one found twice."""
+    one, other = as_box(a), as_box(b)
+    shared = max(covered(one, other), covered(other, one))
+    return shared >= OVERLAP and iou(one, other) < TWICE
+
+
+def as_box(values: Floats) -> Box:
+    x1, y1, x2, y2 = (float(value) for value in values)
+    return (x1, y1, x2, y2)
 
 
 def carried(values: Floats, source: CropCamera, crop: CropCamera) -> Floats:

@@ -15,7 +15,7 @@ from nemo_model.estimate import Observation
 from nemo_model.mirror import mirrored_cells
 from nemo_model.pose import geodesic
 from nemo_model.raster import rasterize
-from nemo_model.together import carried, compete, overlap, without
+from nemo_model.together import carried, compete, rivals, without
 
 
 @pytest.fixture(scope="module")
@@ -56,7 +56,7 @@ def test_the_hidden_one_is_not_dragged_onto_the_other(estimator: Estimator) -> N
 
 def test_objects_apart_are_estimated_as_alone(estimator: Estimator) -> None:
     image, boxes, _, _ = street((150.0, 250.0), (500.0, 235.0))
-    assert overlap(*boxes) == 0.0
+    assert not rivals(*boxes)
     for one, both in zip(
         [estimator.estimate(image, CAMERA.K, box) for box in boxes],
         estimator.estimate_together(image, CAMERA.K, boxes),
@@ -145,6 +145,17 @@ def test_a_pose_counts_by_what_it_adds(estimator: Estimator) -> None:
     assert [each.estimate is alone[k] for k, each in enumerate(settled)] == [True, True]
     assert len(asked) == 2  # both masks are alike where both explain alike
     assert min(asked) > 50
+
+
+def test_one_object_found_twice_is_no_rival_of_itself(estimator: Estimator) -> None:
+    image, boxes, _, _ = street()
+    twice = [boxes[0], boxes[0] + [2.0, -1.0, 2.0, 1.0]]
+    alone = [estimator.estimate(image, CAMERA.K, box) for box in twice]
+    both = estimator.estimate_together(image, CAMERA.K, twice)
+    assert [one.energy for one in both] == [one.energy for one in alone]
+    assert not rivals(*twice)
+    assert rivals(*boxes)
+    assert not rivals(boxes[0], boxes[0] + 1000.0)
 
 
 def test_without_time_for_it_all_stay_as_they_are(estimator: Estimator) -> None:

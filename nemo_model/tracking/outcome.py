@@ -10,7 +10,7 @@ from typing import Any
 
 import numpy as np
 
-from nemo_model.boxes import Box, Detection, iou, reason_against
+from nemo_model.boxes import Detection, covered, iou, reason_against
 from nemo_model.tracking.config import TrackerConfig
 from nemo_model.tracking.memory import Memory, Task
 from nemo_model.tracking.motion import clipped
@@ -143,14 +143,6 @@ def forgotten(memory: Memory, look: Look | None, stamp_ns: int, config: TrackerC
 def failed(task: Task, frame: Frame, error: ValueError) -> Look:
     """A look that gave no pose."""
     return Look(frame.stamp_ns, task.detection is not None, None, obstacle=f"no pose: {error}")
-
-
-def covered(box: Box, by: Box) -> float:
-    """Share of a box that another one covers."""
-    width = min(box[2], by[2]) - max(box[0], by[0])
-    height = min(box[3], by[3]) - max(box[1], by[1])
-    area = (box[2] - box[0]) * (box[3] - box[1])
-    return width * height / area if width > 0.0 and height > 0.0 and area > 0.0 else 0.0
 
 
 def check_image(frame: Frame) -> None:
