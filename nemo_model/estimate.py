@@ -40,7 +40,7 @@ class Observation:
         box: (4,) x1, y1, x2, y2 in the image's pixels.
         features: (h, w, C) float32 map of the crop, unit norm per cell.
         milliseconds: crop, features.
-        pixels: (H, W, 3) uint8 crop.
+        pixels: (H, W, 3) uint8 crop, for a second look at its mirror image; None: without one.
         taken: (h, w) cells that another object explains, which say nothing of this one; or None.
     """
 
@@ -49,7 +49,7 @@ class Observation:
     box: Array
     features: npt.NDArray[np.float32]
     milliseconds: Mapping[str, float]
-    pixels: npt.NDArray[np.uint8]
+    pixels: npt.NDArray[np.uint8] | None
     taken: npt.NDArray[np.bool_] | None = None
 
 

@@ -259,8 +259,9 @@ class Estimator:
         found = [each._solve(seen, prior, given, trust_box) for each in tried]
         place = likeliest([solution for _, solution in found])
         mirroring = 0.0
-        if prior is None and self.mirror and found[place][1].relative_margin < DOUBT:
-            mirrored, mirroring = self._mirror_image(seen)
+        doubtful = prior is None and found[place][1].relative_margin < DOUBT
+        if self.mirror and doubtful and seen.pixels is not None:
+            mirrored, mirroring = self._mirror_image(seen, seen.pixels)
             pairs = zip(tried, found, strict=True)
             found = [each._again(seen, mirrored, *one) for each, one in pairs]
             place = likeliest([solution for _, solution in found])
@@ -277,10 +278,12 @@ class Estimator:
         }
         return replace(result, milliseconds=milliseconds)
 
-    def _mirror_image(self, seen: Observation) -> tuple[npt.NDArray[np.float32], float]:
+    def _mirror_image(
+        self, seen: Observation, pixels: npt.NDArray[np.uint8]
+    ) -> tuple[npt.NDArray[np.float32], float]:
         """Features (h, w, C) of the crop's mirror image, and the seconds that they took."""
         start = time.perf_counter()
-        features = self.extractor(np.ascontiguousarray(seen.pixels[None, :, ::-1]))[0]
+        features = self.extractor(np.ascontiguousarray(pixels[None, :, ::-1]))[0]
         if seen.taken is not None:
             taken = mirrored_cells(seen.taken, float(seen.crop.map_K()[0, 2]))
             features = np.where(taken[..., None], np.float32(0.0), features)

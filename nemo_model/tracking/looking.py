@@ -16,6 +16,7 @@ import numpy as np
 from scipy.spatial.transform import Rotation
 
 from nemo_model.boxes import Floats
+from nemo_model.estimate import Observation
 from nemo_model.symmetry import Symmetry
 from nemo_model.tracking.budget import Purse
 from nemo_model.tracking.config import TrackerConfig
@@ -124,7 +125,7 @@ def search(
     memory.owed = not purse.pay(config.cost_cold_ms)
     if memory.owed:
         return estimate, f"{how}; the global search has to wait ({why})"
-    cold = solve(estimator, seen, None, memory.symmetry, estimate.T_cam_obj)
+    cold = _everywhere(estimator, memory, seen, estimate, fresh or weak_due)
     lead = _lead(cold, estimate)
     if memory.lost:  # its old pose counts no more
         memory.rival, memory.turned = None, 1.0
@@ -140,6 +141,18 @@ def search(
         memory.rival = Rival(cold.T_cam_obj, lead)
         return estimate, f"{how}; another orientation does as well and is watched ({why})"
     return estimate, f"{how}, and the global search found nothing better ({why})"
+
+
+def _everywhere(
+    estimator: PoseEstimator, memory: Memory, seen: Any, estimate: Estimate, doubted: bool
+) -> Estimate:
+    """The global search; a check that agrees with the estimate needs no second look."""
+    if not doubted and isinstance(seen, Observation):
+        once = replace(seen, pixels=None)
+        cold = solve(estimator, once, None, memory.symmetry, estimate.T_cam_obj)
+        if not apart(cold, estimate, memory.symmetry):
+            return cold
+    return solve(estimator, seen, None, memory.symmetry, estimate.T_cam_obj)
 
 
 def weak(estimate: Estimate, memory: Memory, config: TrackerConfig) -> str:
