@@ -32,7 +32,7 @@ Sides = tuple[bool, bool, bool, bool]
 MIRROR = np.diag([-1.0, 1.0, 1.0])
 DOUBT = 0.5
 """A search whose relative margin is below this leaves doubt. Chosen on photos of train-tune, L0 to
-L3: few searches are, and most of the gross errors that looking always would avoid are among them."""
+L3: few searches are, with most of the gross errors that looking always would avoid among them."""
 
 
 class Look(NamedTuple):
