@@ -52,6 +52,8 @@ class PoseNode(LifecycleNode):
         self._health = Health()
         parameters.declare(self)
         self._settings = parameters.settings(parameters.values(self))
+        for name in parameters.strangers(self):
+            self._problem("parameters", f"{name} is not one of this node, it has no effect")
         self.add_on_set_parameters_callback(self._on_parameters)
         self._joiner: Joiner[Arrived, Any] = self._new_joiner()
         self._stash: Stash[Any] = Stash(self._settings.join_buffer)

@@ -144,6 +144,16 @@ def declare(node: Node) -> None:
         node.declare_parameter(name, spec.default, spec.descriptor())
 
 
+def strangers(node: Node) -> list[str]:
+    """Names of parameters that were given and that the node does not have, as misspelt ones.
+
+    rclpy keeps silent about them; it holds what was given in an attribute that is not public.
+    """
+    given = getattr(node, "_parameter_overrides", {})
+    known = {*SPECS, "use_sim_time", "start_type_description_service"}
+    return sorted(n for n in given if n not in known and not n.startswith("qos_overrides."))
+
+
 def values(node: Node) -> dict[str, Any]:
     """The current values by name."""
     return {name: node.get_parameter(name).value for name in SPECS}

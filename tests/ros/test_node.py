@@ -329,3 +329,10 @@ def test_every_parameter_is_described(name: str) -> None:
     assert len(descriptor.description) > 10
     if isinstance(parameters.SPECS[name].default, float):
         assert descriptor.floating_point_range, "a number has a range"
+
+
+def test_a_misspelt_parameter_is_told(ros_environment: dict[str, str]) -> None:
+    with made(StandIn(), tracker__lost_afer_s=0.5, tracker__lost_after_s=0.5) as node:
+        assert parameters.strangers(node) == ["tracker.lost_afer_s"]
+        texts = [str(status) for status in node._health.report("unconfigured")]
+        assert any("tracker.lost_afer_s is not one of this node" in text for text in texts)
