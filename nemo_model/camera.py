@@ -166,7 +166,10 @@ def check_box(box: npt.ArrayLike, width: int, height: int) -> Array:
     Raises:
         NemoError: when it holds NaN, is empty, or lies outside the image.
     """
-    values = np.asarray(box, dtype=np.float64)
+    try:
+        values = np.asarray(box, dtype=np.float64)
+    except (TypeError, ValueError) as error:
+        raise NemoError(f"box: {box!r} must be four numbers: x1, y1, x2, y2") from error
     if values.shape != (4,):
         raise NemoError(f"box: has shape {values.shape}, needs (4,): x1, y1, x2, y2")
     if not np.isfinite(values).all():

@@ -53,7 +53,7 @@ class Observation:
     taken: npt.NDArray[np.bool_] | None = None
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, repr=False)
 class Estimate:
     """One object's pose.
 
@@ -92,6 +92,14 @@ class Estimate:
     score_10: float = 0.0
     solution: Solution | None = None
     subtype: int = 0
+
+    def __repr__(self) -> str:
+        """One line of what matters; the fields hold the rest."""
+        x, y, z = self.position
+        return (
+            f"Estimate({self.category}, {self.mode}, at ({x:.2f}, {y:.2f}, {z:.2f}) m, score "
+            f"{self.score:.2f}, visible {self.visible_fraction:.2f})"
+        )
 
     @property
     def rotation(self) -> Array:

@@ -175,7 +175,8 @@ class Estimator:
     ) -> list[Estimate]:
         """Estimate several objects of one image, those that overlap in competition (together.py).
 
-        Arguments and errors as in `estimate`; one estimate per box, in their order.
+        Arguments and errors as in `estimate`; one estimate per box, in their order. One box that
+        is refused refuses all: check them first, or estimate one by one.
         """
         seen = self.observe_many(image, K, boxes)
         alone = [self.solve(one) for one in seen]

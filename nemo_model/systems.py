@@ -73,7 +73,7 @@ class System:
 
 
 def _train_nemo(run: Run, out: Path, workers: int, threads: int) -> Path:
-    _needs_torch()
+    needs_torch()
     from nemo_model.training.runs import train_bundles
 
     return train_bundles(run, out, workers, threads)
@@ -90,25 +90,26 @@ def _load_nemo(name: str, folder: Path, threads: int) -> PoseEstimator:
 
 
 def _train_rival(run: Run, out: Path, workers: int, threads: int) -> Path:
-    _needs_torch()
+    needs_torch()
     from nemo_model.rivals.runs import train_rivals
 
     return train_rivals(run, out, workers, threads)
 
 
 def _load_rival(name: str, folder: Path, threads: int) -> PoseEstimator:
-    _needs_torch()
+    needs_torch()
     from nemo_model.rivals.estimator import RivalEstimator
 
     return RivalEstimator.load(folder, name, threads)
 
 
-def _needs_torch() -> None:
+def needs_torch() -> None:
+    """Raises NemoError where torch is not installed."""
     try:
         import torch  # noqa: F401
     except ImportError as error:
         raise NemoError(
-            f"this system needs the extra [train]: pip install .[train] ({error})"
+            f"this needs torch: make train-env, or pip install .[train] ({error})"
         ) from error
 
 

@@ -149,7 +149,7 @@ def _play(bag: Bag, topics: Topics, args: argparse.Namespace) -> demo_outputs.Li
         words = " ".join(Path(word).name for word in launch.command[:2])
         print(f"{words} pose.launch.py, ROS_DOMAIN_ID={os.environ['ROS_DOMAIN_ID']}")
         with BagPlayer(bag, topics) as player:
-            print("waiting for the node (the first start compiles the solver) ...", flush=True)
+            print("waiting for the node ...", flush=True)
             waited = time.monotonic()
             player.wait_for_node(START_S, launch.check)
             print(f"node active after {time.monotonic() - waited:.1f} s; playing {args.bag.name}")

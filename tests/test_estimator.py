@@ -373,3 +373,16 @@ def test_the_car_model_on_photos_of_other_cars(repository: Path, shared_data: Pa
         for item in photos[:: len(photos) // 16][:16]
     ]
     assert np.mean(np.array(found) < 30.0) >= 0.9
+
+
+def test_an_estimate_prints_in_one_line(estimator: Estimator, scene: tuple[Any, Any]) -> None:
+    image, box = scene
+    text = repr(estimator.estimate(image, CAMERA.K, box))
+    assert "\n" not in text
+    assert text.startswith("Estimate(car, cold, at (")
+    assert len(text) < 100
+
+
+def test_a_box_that_is_no_numbers_is_refused(estimator: Estimator, scene: tuple[Any, Any]) -> None:
+    with pytest.raises(NemoError, match="box: 'abc' must be four numbers"):
+        estimator.estimate(scene[0], CAMERA.K, "abc")

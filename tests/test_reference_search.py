@@ -161,7 +161,7 @@ def test_numba_is_the_solver_that_ships() -> None:
 @pytest.mark.parametrize("name", ["torch", "pytorch3d"])
 def test_without_torch_it_says_what_to_install(name: str, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setitem(sys.modules, "torch", None)
-    with pytest.raises(NemoError, match=rf"'{name}' needs PyTorch.*nemo_ros\[train\]"):
+    with pytest.raises(NemoError, match=rf"'{name}' needs torch.*make train-env"):
         cold_solver(name)
 
 

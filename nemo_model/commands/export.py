@@ -34,7 +34,7 @@ def run(args: argparse.Namespace) -> int:
         from nemo_model.training.train import Checkpoint
     except ImportError as error:
         raise NemoError(
-            f"export needs the extra [train]: pip install .[train] ({error})"
+            f"export needs torch: make train-env, or pip install .[train] ({error})"
         ) from error
     from nemo_model.bundle import Card, SizePrior
 

@@ -13,6 +13,7 @@ from nemo_model.comparison.config import KINDS, TableConfig, for_kind, read_valu
 from nemo_model.datasets.layout import SOURCES
 from nemo_model.errors import NemoError
 from nemo_model.evaluation.evaluate import ALL_PROTOCOLS
+from nemo_model.systems import needs_torch
 
 _FIELDS = (
     "root", "backgrounds", "source", "split", "train_split", "steps", "batch", "seeds", "limit",
@@ -26,7 +27,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
                         "trained on four bins of azimuth; mesh: cuboid, cuboids, CAD; ablation: "
                         "NeMo without its parts")  # fmt: skip
     parser.add_argument("--config", type=Path, help="YAML with fields of the table, e.g. "
-                        "config/pascal3d.yaml; options go before it")  # fmt: skip
+                        "config/pascal3d.yaml; options override it")  # fmt: skip
     parser.add_argument("--root", type=Path, help="data set, PASCAL3D+ layout")
     parser.add_argument("--backgrounds", type=Path, help="folder of photos for training")
     parser.add_argument("--out", type=Path, required=True, help="folder for models, results and "
@@ -49,7 +50,9 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
                         "--occluder-photos where absent")  # fmt: skip
     parser.add_argument("--occluder-photos", type=Path, help="default: --backgrounds")
     parser.add_argument(
-        "--protocol", choices=(*ALL_PROTOCOLS, "both"), help="both: paper and robot"
+        "--protocol",
+        choices=(*ALL_PROTOCOLS, "both"),
+        help="default paper, as the paper scores (mesh: paper-subtype too); both: paper and robot",
     )
     parser.add_argument("--resamples", type=int, help="of the bootstrap; default 2000")
     parser.add_argument("--examples", type=int, help="objects shown with their occlusion map; "
@@ -73,6 +76,8 @@ def run(args: argparse.Namespace) -> int:
     config = make_config(args)
     plan, store = make_plan(config), Store(args.out)
     data.check(config)  # before anything is trained
+    if not (args.plan or args.report):
+        needs_torch()  # before a report of nothing is written
     if args.plan:
         print(cost.describe(plan, store))
         return 0

@@ -64,7 +64,7 @@ def run(args: argparse.Namespace) -> int:
         from nemo_model.training.train import train
     except ImportError as error:
         raise NemoError(
-            f"training needs the extra [train]: pip install .[train] ({error})"
+            f"training needs torch: make train-env, or pip install .[train] ({error})"
         ) from error
     values: dict[str, object] = {
         "category": args.category, "source": args.source, "split": args.split, "views": args.views,

@@ -46,10 +46,10 @@ def photo_paths(folders: Sequence[Path]) -> list[Path]:
     found: list[Path] = []
     for folder in folders:
         if not folder.is_dir():
-            raise DatasetError(f"{folder}: no such folder of photos for occluders")
+            raise DatasetError(f"{folder}: no such folder of photos")
         found += sorted(p for p in folder.rglob("*") if p.suffix.lower() in SUFFIXES)
     if not found:
-        raise DatasetError(f"{', '.join(map(str, folders))}: no .jpg or .png to cut occluders from")
+        raise DatasetError(f"{', '.join(map(str, folders))}: no .jpg or .png photo in it")
     return found
 
 

@@ -37,7 +37,8 @@ def cold_solver(name: str, threads: int = 1) -> Callable[..., Solution]:
         torch = importlib.import_module("torch")
     except ImportError as error:
         raise NemoError(
-            f"solver '{name}' needs PyTorch, which is not installed: pip install 'nemo_ros[train]'"
+            f"solver '{name}' needs torch, which is not installed: make train-env, or pip install "
+            ".[train]"
         ) from error
     from nemo_model.reference.pytorch3d_render import pytorch3d_fragments
     from nemo_model.reference.render import torch_fragments
