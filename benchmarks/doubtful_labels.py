@@ -6,7 +6,7 @@
     python benchmarks/doubtful_labels.py fit.json > config/stanford_doubtful_labels.txt
 
 A label is doubtful when the estimate, given centre and distance, is off by more than 30 degrees and
-yet sure of itself. By eye most of these labels take the front for the rear; some are right, which
+yet sure of itself. By eye many of these labels take the front for the rear; some are right, which
 costs a few photos. `nemo train --leave-out FILE` trains without them. Never apply it to photos that
 a figure is reported on.
 """

@@ -137,6 +137,7 @@ def measure(estimator: Estimator, photos: Pascal3D, count: int, seed: int) -> di
             errors[name].append([float(np.rad2deg(geodesic(e.rotation, R))) for e, R in pairs])
     return {
         "model": {"name": estimator.bundle.card.name, "sha256": estimator.bundle.digest},
+        "split": photos.split,
         "scenes": count,
         "seed": seed,
         "hidden_mean": float(np.mean(shares)),
@@ -170,8 +171,9 @@ def markdown(document: dict[str, Any]) -> str:
         "# Two cars, one half behind the other",
         f"`python benchmarks/overlap.py --root stanford_cars3d`, model {document['model']['name']} "
         f"{document['model']['sha256'][:12]}: {document['scenes']} scenes composed of photos of "
-        f"val, seed {document['seed']}; {100 * document['hidden_mean']:.0f} % of the car behind is "
-        "hidden in the mean. Share of rotations below 30 degrees (10 where it says so) in %.",
+        f"{document['split']}, seed {document['seed']}; "
+        f"{100 * document['hidden_mean']:.0f} % of the car behind is hidden in the mean. Share of "
+        "rotations below 30 degrees (10 where it says so) in %.",
         table(
             ["boxes", "both right", "front right", "behind right", "behind below 10 deg",
              "behind, median deg"], rows,

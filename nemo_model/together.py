@@ -146,6 +146,7 @@ def rivals(a: Floats, b: Floats) -> bool:
 
 
 def as_box(values: Floats) -> Box:
+    """A box (4,) as a tuple of x1, y1, x2, y2."""
     x1, y1, x2, y2 = (float(value) for value in values)
     return (x1, y1, x2, y2)
 

@@ -34,7 +34,8 @@ def test_figures_by_hand(benchmark: ModuleType) -> None:
     assert found["behind_within_10"] == 0.25
     assert found["behind_median_deg"] == 16.0
     document = {
-        "model": {"name": "m", "sha256": "0" * 64}, "scenes": 4, "seed": 0, "hidden_mean": 0.4,
+        "model": {"name": "m", "sha256": "0" * 64}, "split": "val", "scenes": 4, "seed": 0,
+        "hidden_mean": 0.4,
         "alone": found, "together": found,
     }  # fmt: skip
     assert "| together | 50.0 " in benchmark.markdown(document)
