@@ -128,10 +128,45 @@ def visible_points(
     return visible, uv
 
 
+@numba.njit(cache=True)
+def _cover(points, faces, fx, fy, cx, cy, mask):  # type: ignore[no-untyped-def]
+    """What _rasterize covers, without depth: a cell that is covered already costs nothing."""
+    height, width = mask.shape
+    uv = np.empty((points.shape[0], 2))
+    for k in range(points.shape[0]):
+        if points[k, 2] >= NEAR:
+            uv[k, 0] = fx * points[k, 0] / points[k, 2] + cx
+            uv[k, 1] = fy * points[k, 1] / points[k, 2] + cy
+    for k in range(faces.shape[0]):
+        a, b, c = faces[k, 0], faces[k, 1], faces[k, 2]
+        if points[a, 2] < NEAR or points[b, 2] < NEAR or points[c, 2] < NEAR:
+            continue
+        ua, va, ub, vb, uc, vc = uv[a, 0], uv[a, 1], uv[b, 0], uv[b, 1], uv[c, 0], uv[c, 1]
+        j0 = int(max(np.ceil(min(ua, ub, uc)), 0.0))
+        j1 = int(min(np.floor(max(ua, ub, uc)), width - 1.0))
+        if j1 < j0:
+            continue
+        area = (ub - ua) * (vc - va) - (uc - ua) * (vb - va)
+        if not 1e-12 <= abs(area) < np.inf:
+            continue
+        i0 = int(max(np.ceil(min(va, vb, vc)), 0.0))
+        i1 = int(min(np.floor(max(va, vb, vc)), height - 1.0))
+        for i in range(i0, i1 + 1):
+            for j in range(j0, j1 + 1):
+                if mask[i, j]:
+                    continue
+                wa = ((ub - j) * (vc - i) - (uc - j) * (vb - i)) / area
+                wb = ((uc - j) * (va - i) - (ua - j) * (vc - i)) / area
+                mask[i, j] = wa >= 0.0 and wb >= 0.0 and 1.0 - wa - wb >= 0.0
+
+
 def silhouette(
     mesh: Mesh, T_cam_obj: Array, K: Array, width: int, height: int
 ) -> npt.NDArray[np.bool_]:
     """Return the mask (height, width) of the mesh's projection."""
     points = mesh.vertices @ T_cam_obj[:3, :3].T + T_cam_obj[:3, 3]
-    face, _, _ = rasterize(points, mesh.faces, K, width, height)
-    return face >= 0
+    mask = np.zeros((height, width), dtype=np.bool_)
+    _cover(
+        np.ascontiguousarray(points), mesh.faces, K[0, 0], K[1, 1], K[0, 2], K[1, 2], mask
+    )  # fmt: skip
+    return mask

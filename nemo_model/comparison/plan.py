@@ -45,6 +45,10 @@ class Evaluation:
     protocol: str
 
 
+SAME_FOR_ONE = {"res50-general": "res50-specific"}
+"""Systems that are another one where there is one category: trained and evaluated once."""
+
+
 @dataclass(frozen=True)
 class Plan:
     """Rows and columns of a table; what is behind each cell."""
@@ -62,8 +66,9 @@ class Plan:
     def run(self, row: Row, seed: int) -> Run:
         """The training behind a row's cells."""
         config = self.config
+        one = len(config.categories) == 1
         return Run(
-            system=row.system,
+            system=SAME_FOR_ONE.get(row.system, row.system) if one else row.system,
             root=config.root,
             backgrounds=config.backgrounds,
             categories=config.categories,
@@ -80,8 +85,9 @@ class Plan:
         )
 
     def runs(self) -> list[Run]:
-        """All trainings, seed by seed, so that an interrupted command leaves whole tables."""
-        return [self.run(row, seed) for seed in self.config.seeds for row in self.rows]
+        """All trainings, each once, seed by seed: an interrupted command leaves whole tables."""
+        runs = [self.run(row, seed) for seed in self.config.seeds for row in self.rows]
+        return list(dict.fromkeys(runs))
 
     def of_run(self, run: Run) -> Iterator[Evaluation]:
         """The evaluations of one training."""

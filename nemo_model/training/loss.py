@@ -4,7 +4,8 @@
 Vertex term: cross entropy of vertex k's image feature f over the bank theta and the clutter bank
 beta, logits f.theta_j / T (Bai et al., CoKe, ICLR 2023; Wang et al., NeMo, ICLR 2021, section
 3.3), vertices near k left out. Pose term: the true pose's energy (NeMo's objective, sum of
-relu(s - b) over covered cells) against those of wrong poses, which is what decides at run time.
+relu(s - b) over covered cells; leaky here) against those of wrong poses, which is what decides at
+run time.
 
 Several meshes share one bank, a block of rows each. A vertex competes with its own mesh's others
 and the clutter, not with other sub-types': their corresponding vertices are the same part of
@@ -27,6 +28,12 @@ from nemo_model.mesh import Mesh
 from nemo_model.meshes.meshset import MeshSet
 from nemo_model.training.config import TrainConfig
 from nemo_model.training.ranks import Ranks
+
+LEAK = 0.2
+"""Slope below zero of the pose term's relu: random features explain nothing better than the clutter
+does, and a relu would then pass no gradient for the first hundred steps."""
+BANDWIDTH = 0.2
+"""Distance (object units) over which the initial vertex features change."""
 
 
 @dataclass(frozen=True)
@@ -66,6 +73,11 @@ class Bank(nn.Module):
         self.raw_theta = nn.Parameter(torch.randn(vertices, features) / features**0.5)
         self.raw_beta = nn.Parameter(torch.randn(prototypes, features) / features**0.5)
 
+    @torch.no_grad()
+    def start(self, theta: Tensor) -> None:
+        """Set the vertex features (V, C)."""
+        self.raw_theta.copy_(theta)
+
     @property
     def theta(self) -> Tensor:
         return F.normalize(self.raw_theta, dim=1)
@@ -73,6 +85,18 @@ class Bank(nn.Module):
     @property
     def beta(self) -> Tensor:
         return F.normalize(self.raw_beta, dim=1)
+
+
+def smooth_features(points: Tensor, channels: int) -> Tensor:
+    """Random features (V, channels), about unit, that are alike where points (V, 3) are near.
+
+    Random Fourier features of a Gaussian kernel (Rahimi and Recht, NIPS 2007, algorithm 1).
+    Features drawn for each vertex by itself make neighbours contradict each other; training then
+    takes about twice as many steps to tell the first poses apart.
+    """
+    waves = torch.randn(points.shape[1], channels) / BANDWIDTH
+    phase = 2.0 * math.pi * torch.rand(channels)
+    return torch.cos(points @ waves + phase) * (2.0 / channels) ** 0.5
 
 
 class Rivalry(nn.Module):
@@ -210,7 +234,8 @@ class Objective(nn.Module):
             at = corner - block.start
             s = (similarity.gather(2, at).view(B, h * w, P, 3) * weight).sum(dim=3)
             covered = weight.sum(dim=3) > 0
-            explained = F.relu(s - background[samples][:, :, None]) * covered
+            gain = s - background[samples][:, :, None]
+            explained = F.leaky_relu(gain, LEAK) * covered
             cells = covered[:, :, :1].sum(dim=1).clamp(min=1)
             rows.append(self.config.pose_sharpness * explained.sum(dim=1) / cells)  # (B, P)
         logits = torch.cat(rows)  # by mesh, not in the batch's order; only their mean is taken
