@@ -3,13 +3,13 @@
 
 from __future__ import annotations
 
-import importlib.util
 import json
 from collections.abc import Callable
 from pathlib import Path
 
 import pytest
 import training_set
+from loading import load_benchmark
 
 from nemo_model.errors import NemoError
 from nemo_model.training.loader import sample_maker
@@ -17,13 +17,7 @@ from nemo_model.training.loader import sample_maker
 
 @pytest.fixture(scope="module")
 def main(repository: Path) -> Callable[[list[str]], int]:
-    path = repository / "benchmarks" / "doubtful_labels.py"
-    spec = importlib.util.spec_from_file_location("doubtful_labels", path)
-    assert spec is not None
-    assert spec.loader is not None
-    module = importlib.util.module_from_spec(spec)
-    spec.loader.exec_module(module)
-    found: Callable[[list[str]], int] = module.main
+    found: Callable[[list[str]], int] = load_benchmark(repository, "doubtful_labels").main
     return found
 
 

@@ -3,24 +3,17 @@
 
 from __future__ import annotations
 
-import importlib.util
 import json
 from pathlib import Path
 from types import ModuleType
 
 import pytest
+from loading import load_benchmark
 
 
 @pytest.fixture(scope="module")
 def benchmark(repository: Path) -> ModuleType:
-    spec = importlib.util.spec_from_file_location(
-        "accuracy", repository / "benchmarks" / "accuracy.py"
-    )
-    assert spec is not None
-    assert spec.loader is not None
-    module = importlib.util.module_from_spec(spec)
-    spec.loader.exec_module(module)
-    return module
+    return load_benchmark(repository, "accuracy")
 
 
 def test_without_data_it_says_so(benchmark: ModuleType, capsys: pytest.CaptureFixture[str]) -> None:

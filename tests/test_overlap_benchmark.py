@@ -3,27 +3,19 @@
 
 from __future__ import annotations
 
-import importlib.util
-import sys
 from pathlib import Path
 from types import ModuleType
 
 import numpy as np
 import pytest
+from loading import load_benchmark
 
 from nemo_model.datasets.pascal3d import Pascal3D
 
 
 @pytest.fixture(scope="module")
 def benchmark(repository: Path) -> ModuleType:
-    path = repository / "benchmarks" / "overlap.py"
-    spec = importlib.util.spec_from_file_location("overlap_benchmark", path)
-    assert spec is not None
-    assert spec.loader is not None
-    module = importlib.util.module_from_spec(spec)
-    sys.modules[spec.name] = module  # dataclasses look their module up
-    spec.loader.exec_module(module)
-    return module
+    return load_benchmark(repository, "overlap")
 
 
 def test_figures_by_hand(benchmark: ModuleType) -> None:

@@ -3,23 +3,17 @@
 
 from __future__ import annotations
 
-import importlib.util
 import json
 from pathlib import Path
 from types import ModuleType
 
 import pytest
+from loading import load_benchmark
 
 
 @pytest.fixture(scope="module")
 def benchmark(repository: Path) -> ModuleType:
-    path = repository / "benchmarks" / "reference.py"
-    spec = importlib.util.spec_from_file_location("reference_benchmark", path)
-    assert spec is not None
-    assert spec.loader is not None
-    module = importlib.util.module_from_spec(spec)
-    spec.loader.exec_module(module)
-    return module
+    return load_benchmark(repository, "reference")
 
 
 def result(error: float, energy: float, ms: float) -> dict[str, float]:

@@ -11,7 +11,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 from recordings import COUNT, ImageEstimator, box_at, write_files
-from replaying import make_bag, result, run
+from replaying import fill, make_bag, result, run
 from tracking_doubles import CAMERA
 
 from nemo_model.boxes import Detection
@@ -19,7 +19,7 @@ from nemo_model.camera import Camera
 from nemo_model.errors import NemoError
 from nemo_ros import conversion
 from nemo_ros.bags import Bag, BagError, BagWriter
-from nemo_ros.bagtypes import CAMERA_INFO, DETECTIONS_2D, DETECTIONS_3D, IMAGE
+from nemo_ros.bagtypes import DETECTIONS_2D, DETECTIONS_3D
 from nemo_ros.commands import replay
 from nemo_ros.conversion import writing
 
@@ -166,24 +166,6 @@ def test_a_wrong_topic_name_lists_what_there_is(bag, double):
             run(bag, option, "/wrong")
         for name in ("/camera/image_rect/compressed", "/detections", "/ground_truth"):
             assert name in str(caught.value)
-
-
-def fill(bag: BagWriter, index: int, *, images=("/cam/image_rect",), boxes=("/boxes",), **options):
-    """One frame by hand. camera: None leaves camera_info out."""
-    stamp = 1_000_000_000 + index * 100_000_000
-    header = conversion.header(bag.messages, options.get("stamp", stamp), "camera")
-    camera = options.get("camera", CAMERA)
-    if camera is not None:
-        for topic in options.get("infos", ("/cam/camera_info",)):
-            message = conversion.camera_message(bag.messages, header, camera)
-            bag.write(topic, CAMERA_INFO, stamp, message)
-    for topic in images:
-        image = options.get("image", np.full((CAMERA.height, CAMERA.width, 3), 90, np.uint8))
-        bag.write(topic, IMAGE, stamp, conversion.image_message(bag.messages, header, image))
-    for topic in boxes:
-        found = options.get("found", [Detection(box_at(index), "car")])
-        message = conversion.boxes_message(bag.messages, header, found)
-        bag.write(topic, DETECTIONS_2D, stamp, message)
 
 
 def test_several_topics_have_to_be_chosen_from(tmp_path, double):

@@ -20,6 +20,8 @@ from fake_systems import Calls, erring, failing, of_another_category, seeing
 from nemo_model import cli, systems
 from nemo_model.commands import table as command
 from nemo_model.comparison import output
+from nemo_model.comparison.config import for_kind
+from nemo_model.comparison.plan import make_plan
 from nemo_model.comparison.store import Store
 
 Table = Callable[..., int]
@@ -361,3 +363,15 @@ def test_a_level_of_other_images_is_made_again(nemo: Table, tmp_path: Path) -> N
     assert len(listed.read_text().split()) == COUNT
     assert nemo("occlusion", *words, "--limit", 3) == 0  # among those that are there
     assert len(listed.read_text().split()) == COUNT
+
+
+def test_one_classifier_is_both_general_and_specific_where_there_is_one_category(
+    tmp_path: Path,
+) -> None:
+    values: dict[str, Any] = {"root": tmp_path, "backgrounds": tmp_path, "augment": "with"}
+    values["systems"] = ("res50-general", "res50-specific")
+    one = make_plan(for_kind("occlusion", values))
+    assert [run.system for run in one.runs()] == ["res50-specific"]
+    assert [row.system for row in one.rows] == ["res50-general", "res50-specific"]
+    two = make_plan(for_kind("occlusion", values | {"categories": ("car", "bus")}))
+    assert [run.system for run in two.runs()] == ["res50-general", "res50-specific"]
