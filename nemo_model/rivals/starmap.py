@@ -20,7 +20,7 @@ from torch.nn import functional as F
 from nemo_model.rivals.fit import Keypoints, fit_pose
 from nemo_model.rivals.keypoints import CORE, FIRST, STRIDE
 from nemo_model.rivals.types import Found, Looked
-from nemo_model.training.backbone import PYRAMID, Backbone, Trunk, separable
+from nemo_model.training.backbone import FINEST_CHANNELS, PYRAMID, Backbone, Trunk, separable
 
 Array = npt.NDArray[np.float64]
 
@@ -28,6 +28,8 @@ MOST_PEAKS = 40
 LOWEST = 0.1
 """Heat below which a local maximum is no keypoint."""
 CANONICAL_WEIGHT = 20.0
+FAINT = 0.1
+"""Share of the finest map at first: it is not normalised, and would drown what lies below."""
 RARE = -2.2
 """Initial logit of the heat map: one cell in ten."""
 
@@ -40,20 +42,23 @@ class StarMap(nn.Module):
         self.size = (height, width)
         self.backbone = Backbone(1)
         self.backbone.out = nn.Identity()  # type: ignore[assignment]
+        self.lateral = nn.Conv2d(FINEST_CHANNELS, PYRAMID, 1)
         self.fine = separable(PYRAMID)
         self.out = nn.Conv2d(PYRAMID, 4, 1)
         with torch.no_grad():
             assert self.out.bias is not None
             self.out.bias[0] = RARE
+            self.lateral.weight.mul_(FAINT)
 
     @property
     def trunk(self) -> Trunk:
         return self.backbone.trunk
 
     def forward(self, image: Tensor) -> Tensor:
-        x = self.backbone.pyramid(image)
+        finest, *maps = self.trunk.maps((image - 127.5) / 127.5)
+        x = self.backbone.merge(*maps)
         x = F.interpolate(x, scale_factor=2.0, mode="bilinear", align_corners=False)
-        return self.out(self.fine(x))
+        return self.out(self.fine(x + self.lateral(finest)))
 
     def loss(self, maps: Tensor, batch: Mapping[str, Tensor]) -> tuple[Tensor, dict[str, Tensor]]:
         """Focal loss of the heat map per keypoint, plus L1 of the coordinates near keypoints."""

@@ -31,6 +31,8 @@ _STAGES = (
 )
 _TAPS = {4: 40, 10: 112, 15: 320}
 """Blocks whose outputs (strides 8, 16, 32) feed the pyramid, with their channels."""
+FINEST, FINEST_CHANNELS = 2, 24
+"""The last block at stride 4."""
 
 
 class SameConv(nn.Module):
@@ -82,11 +84,15 @@ class Trunk(nn.Module):
         self.blocks = nn.ModuleList(blocks)
 
     def forward(self, x: Tensor) -> list[Tensor]:
+        return self.maps(x)[1:]
+
+    def maps(self, x: Tensor) -> list[Tensor]:
+        """The map at stride 4, then those of `forward`."""
         x = F.relu6(self.stem(x))
         taps = []
         for i, block in enumerate(self.blocks):
             x = block(x)
-            if i in _TAPS:
+            if i == FINEST or i in _TAPS:
                 taps.append(x)
         return taps
 
@@ -116,7 +122,10 @@ class Backbone(nn.Module):
 
     def pyramid(self, image: Tensor) -> Tensor:
         """The map (B, PYRAMID, H/8, W/8) that the features are made of."""
-        fine, middle, coarse = self.trunk((image - 127.5) / 127.5)
+        return self.merge(*self.trunk((image - 127.5) / 127.5))
+
+    def merge(self, fine: Tensor, middle: Tensor, coarse: Tensor) -> Tensor:
+        """The pyramid's map of the trunk's."""
         x = self.lateral[2](coarse)
         x = self.mix[0](F.interpolate(x, scale_factor=2.0) + self.lateral[1](middle))
         x = self.mix[1](F.interpolate(x, scale_factor=2.0) + self.lateral[0](fine))
