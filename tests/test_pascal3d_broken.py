@@ -189,3 +189,11 @@ def test_a_broken_cad_is_named(tmp_path: Path, model: dict[str, Any], words: str
 def test_without_cads_all_places_are_named(tmp_path: Path) -> None:
     with pytest.raises(DatasetError, match=r"CAD/car, .*CAD/car\.mat, .*CAD/cads\.mat"):
         _ = load(tmp_path, [thing()]).cads
+
+
+def test_a_category_that_is_not_there_lists_those_that_are(tmp_path: Path) -> None:
+    sets = tmp_path / "Image_sets"
+    sets.mkdir()
+    (sets / "car_imagenet_val.txt").write_text("n1\n")
+    with pytest.raises(DatasetError, match=r"bus_imagenet_val\.txt; there is car_imagenet_val$"):
+        len(Pascal3D(tmp_path, "bus", "imagenet", "val"))

@@ -210,3 +210,8 @@ def test_wrong_options_are_refused(cache, tmp_path, monkeypatch, capsys, words, 
     folder = str(cache[0])
     assert run("render", "--cache", folder, "--out", str(tmp_path), *words) == 2
     assert message in capsys.readouterr().err
+
+
+def test_a_licence_of_no_model_is_told(tmp_path, capsys):
+    assert run("models", "--cache", str(tmp_path), "--licence", "WTFPL") == 2
+    assert "no model has it; there are CC-BY-3.0" in capsys.readouterr().err

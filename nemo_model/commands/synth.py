@@ -77,6 +77,11 @@ def _fetch(args: argparse.Namespace, entries: Sequence[Entry]) -> int:
 
 
 def _models(args: argparse.Namespace, entries: Sequence[Entry]) -> int:
+    licences = sorted({entry.licence for entry in entries})
+    if args.licence and args.licence not in licences:
+        raise NemoError(
+            f"--licence {args.licence}: no model has it; there are {', '.join(licences)}"
+        )
     for category in args.category or categories(entries):
         mine = of_category(entries, category)
         families = sorted({e.family for e in mine})

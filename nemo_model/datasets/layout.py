@@ -78,7 +78,9 @@ class Layout:
                 if path.parent == voc and path.name == f"{split}.txt":  # VOC's set of all
                     names = [name for name in names if self.annotation(name).is_file()]
                 return list(dict.fromkeys(names))
-        raise DatasetError("no image set; looked for " + ", ".join(map(str, candidates)))
+        looked = "no image set; looked for " + ", ".join(map(str, candidates))
+        there = sorted(path.stem for path in sets.glob(f"*_{self.source}_*.txt"))
+        raise DatasetError(f"{looked}; there is {', '.join(there)}" if there else looked)
 
 
 def layout(root: Path, category: str, source: str) -> Layout:

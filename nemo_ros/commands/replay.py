@@ -139,7 +139,7 @@ def run(args: argparse.Namespace) -> int:
         )
         report.write(args.report, page)
     _print_summary(args, tally, timing, scores, losses)
-    return 0
+    return 0 if tally.frames else 1
 
 
 class _Sinks:
