@@ -34,8 +34,8 @@ class Camera:
         width, height: image size in pixels.
 
     Raises:
-        NemoError: when K is not (3, 3), not finite, has a focal length that is not positive, or a
-            last row other than (0, 0, 1).
+        NemoError: when K is not (3, 3), not finite, the identity, has a focal length that is not
+            positive, or a last row other than (0, 0, 1).
     """
 
     K: Array
@@ -52,6 +52,8 @@ class Camera:
             raise NemoError(
                 "camera: the focal length in K is zero or negative; the camera is not calibrated"
             )
+        if (K == np.eye(3)).all():
+            raise NemoError("camera: K is the identity matrix; the camera is not calibrated")
         if (K[2] != [0.0, 0.0, 1.0]).any():
             raise NemoError(f"camera: the last row of K is {K[2].tolist()}, needs 0, 0, 1")
         if self.width < 1 or self.height < 1:

@@ -62,6 +62,7 @@ def _changed(row: int, column: int, value: float) -> np.ndarray:
     ("matrix", "message"),
     [
         (np.zeros((3, 3)), "not calibrated"),
+        (np.eye(3), "identity"),
         (_changed(0, 0, 0.0), "not calibrated"),
         (_changed(1, 1, -500.0), "not calibrated"),
         (_changed(0, 2, np.nan), "NaN"),
