@@ -52,7 +52,7 @@ class Camera:
             raise NemoError(
                 "camera: the focal length in K is zero or negative; the camera is not calibrated"
             )
-        if (K == np.eye(3)).all():
+        if np.array_equal(K, np.eye(3)):
             raise NemoError("camera: K is the identity matrix; the camera is not calibrated")
         if (K[2] != [0.0, 0.0, 1.0]).any():
             raise NemoError(f"camera: the last row of K is {K[2].tolist()}, needs 0, 0, 1")

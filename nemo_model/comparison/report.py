@@ -119,8 +119,8 @@ def _about(plan: Plan, outcome: Outcome, cells: Sequence[Cell]) -> Block:
     both = {"res50-general", "res50-specific"} <= set(config.systems)
     if both and len(config.categories) == 1:
         text.append(
-            "With one category Res50-General and Res50-Specific see the same photos; what tells "
-            "them apart are several categories."
+            "With one category Res50-General and Res50-Specific are one system, trained once; what "
+            "tells them apart are several categories."
         )
     return Block("What is compared", tuple(text))
 

@@ -1,0 +1,161 @@
+# SPDX-License-Identifier: Apache-2.0
+"""The paper's claims beside what the tables of `nemo table` found here, in one Markdown table.
+
+    python benchmarks/claims.py --results results
+
+reads results/KIND/table.csv of every kind that is there and writes benchmarks/results/claims.md.
+The two columns of figures stand on different data and are never compared with each other; what is
+read off is whether the difference between systems points the same way.
+"""
+
+from __future__ import annotations
+
+import argparse
+import csv
+import sys
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+
+from nemo_model.comparison import paper
+from nemo_model.evaluation.report import table
+
+ROOT = Path(__file__).resolve().parents[1]
+Row = Mapping[str, str]
+METRICS = ("acc_pi_6", "acc_pi_18")
+
+
+@dataclass(frozen=True)
+class Claim:
+    """One claim: the systems that it is about, in one column of one table.
+
+    titles: the rows of the paper's own table, those of `systems` in their order; empty where the
+    paper gives no figure. The first system is the one that the others are compared with.
+    """
+
+    words: str
+    kind: str
+    column: str
+    systems: tuple[str, ...]
+    titles: tuple[str, ...] = ()
+    paper_column: int = 0
+
+
+_RIVALS = ("nemo", "res50-specific", "starmap")
+_RIVAL_TITLES = ("NeMo-SingleCuboid", "Res50-Specific", "StarMap")
+_MESHES = ("nemo", "nemo-multi-cuboid", "nemo-cad")
+_MESH_TITLES = ("NeMo-SingleCuboid", "NeMo-MultiCuboid", "NeMo (CAD)")
+CLAIMS = (
+    Claim("unoccluded (L0), level", "occlusion", "L0", _RIVALS, _RIVAL_TITLES, 1),
+    Claim("40 to 60 % hidden (L2), ahead", "occlusion", "L2", _RIVALS, _RIVAL_TITLES, 3),
+    Claim("60 to 80 % hidden (L3), ahead", "occlusion", "L3", _RIVALS, _RIVAL_TITLES, 4),
+    Claim("views not trained on, ahead", "unseen", "unseen", _RIVALS, _RIVAL_TITLES, 1),
+    Claim("a cuboid suffices, L0", "mesh", "L0", _MESHES, _MESH_TITLES, 1),
+    Claim("a cuboid suffices, L3", "mesh", "L3", _MESHES, _MESH_TITLES, 4),
+    Claim("the contrastive terms are needed, L0", "ablation", "L0", ("nemo", "nemo-no-contrast")),
+    Claim("the clutter model is needed, L3", "ablation", "L3", ("nemo", "nemo-no-clutter")),
+)
+
+
+def main(argv: Sequence[str] | None = None) -> int:
+    """Write the table; 2 where there is nothing to write it from."""
+    parser = argparse.ArgumentParser(description=__doc__)
+    parser.add_argument("--results", type=Path, required=True, help="--out of nemo table")
+    parser.add_argument("--out", type=Path, default=ROOT / "benchmarks" / "results" / "claims.md")
+    args = parser.parse_args(argv)
+    rows = read(args.results)
+    if not rows:
+        print(f"claims: {args.results}: holds no KIND/table.csv of nemo table", file=sys.stderr)
+        return 2
+    args.out.write_text(markdown(rows), encoding="utf-8")
+    print(f"wrote {args.out}")
+    return 0
+
+
+def read(results: Path) -> list[Row]:
+    """The lines of all tables, of trainings with occluders, protocol paper."""
+    found: list[Row] = []
+    for path in sorted(results.glob("*/table.csv")):
+        with path.open(encoding="utf-8", newline="") as file:
+            found += [
+                row
+                for row in csv.DictReader(file)
+                if row["protocol"] == "paper" and row["occluders_in_training"] == "1"
+            ]
+    return found
+
+
+def markdown(rows: Sequence[Row]) -> str:
+    """The page."""
+    lines = [line for claim in CLAIMS for line in claim_rows(claim, rows)]
+    data = sorted({f"{r['data']}, {r['source']}/{r['split']}" for r in rows})
+    steps = sorted({f"{r['steps']} steps x {r['batch']}" for r in rows})
+    return "\n".join(
+        [
+            "# The paper's claims",
+            "",
+            f"pi/6 / pi/18 in %. The paper: {paper.SOURCE.split('. ')[0]}. Here: "
+            f"{'; '.join(data)}, trained with occluders for {'; '.join(steps)}; differences to "
+            "NeMo-SingleCuboid in points with 95 % intervals (bootstrap over objects and seeds). "
+            "The two stand on different data, occluders and backbones: compare within a column.",
+            "",
+            table(("claim", "system", "the paper", "here", "behind NeMo by, pi/6", "pi/18"), lines),
+            "",
+            "Made by `nemo table` and `python benchmarks/claims.py`, see docs/tables.md.",
+            "",
+        ]
+    )
+
+
+def claim_rows(claim: Claim, rows: Sequence[Row]) -> list[tuple[str, ...]]:
+    """The lines of a claim, the reference first; none where its table is not there."""
+    known = {
+        (row["system"], row["metric"]): row
+        for row in rows
+        if row["kind"] == claim.kind and row["column"] == claim.column
+    }
+    lines = []
+    for place, system in enumerate(claim.systems):
+        mine = [known.get((system, metric)) for metric in METRICS]
+        if any(row is None for row in mine):
+            continue
+        cells = [row for row in mine if row is not None]
+        here = " / ".join(f"{100 * float(row['value']):.1f}" for row in cells)
+        title = claim.titles[place] if claim.titles else system
+        lines.append(
+            (
+                claim.words if not lines else "",
+                title,
+                published(claim, title),
+                f"{here} (n = {cells[0]['objects']}, {_seeds(cells[0])})",
+                *(gap(row) if place else "" for row in cells),
+            )
+        )
+    return lines
+
+
+def published(claim: Claim, title: str) -> str:
+    """The paper's figure, empty where it gives none."""
+    if not claim.titles:
+        return ""
+    _, lines = paper.TABLES[claim.kind]
+    return next((line[claim.paper_column] for line in lines if line[0] == title), "")
+
+
+def gap(row: Row) -> str:
+    """By how many points a system is behind the reference, with its interval."""
+    if not row["difference"]:
+        return ""
+    value, low, high = (
+        -100 * float(row[name]) for name in ("difference", "difference_high", "difference_low")
+    )
+    return f"{value:.1f} ({low:.1f} to {high:.1f})"
+
+
+def _seeds(row: Row) -> str:
+    count = len(row["seeds"].split())
+    return "1 seed" if count == 1 else f"{count} seeds"
+
+
+if __name__ == "__main__":
+    sys.exit(main())
