@@ -31,7 +31,8 @@ from nemo_model.tracking.intake import Accepted, accept
 from nemo_model.tracking.late import absorb
 from nemo_model.tracking.looking import doubted, refine, search, solve
 from nemo_model.tracking.memory import Memory, Picture, Task
-from nemo_model.tracking.motion import clipped, held, swung
+from nemo_model.tracking.motion import held, swung
+from nemo_model.tracking.observing import observe
 from nemo_model.tracking.outcome import (
     check_image,
     doubles,
@@ -256,7 +257,7 @@ class Tracker:
         self, chosen: Sequence[Task], frame: Frame, purse: Purse, looks: dict[str, Look]
     ) -> list[First]:
         """Observe and refine; what fails is noted in `looks`."""
-        self._observe(chosen, frame, looks)
+        observe(chosen, frame, self.estimators, looks)
         refined: list[First] = []
         for task in chosen:
             if task.seen is None:
@@ -266,27 +267,6 @@ class Tracker:
             except ValueError as error:
                 looks[task.memory.id] = failed(task, frame, error)
         return refined
-
-    def _observe(self, chosen: Sequence[Task], frame: Frame, looks: dict[str, Look]) -> None:
-        """All boxes of a category go through its network at once; a bad one spoils only itself."""
-        for category, estimator in self.estimators.items():
-            mine = [task for task in chosen if task.memory.category == category]
-            if not mine:
-                continue
-            boxes = [clipped(t.box, frame.camera) if t.detection is None else t.box for t in mine]
-            try:
-                for task, seen in zip(
-                    mine,
-                    estimator.observe_many(frame.image, frame.camera.K, boxes),
-                    strict=True,
-                ):
-                    task.seen = seen
-            except ValueError:
-                for task, box in zip(mine, boxes, strict=True):
-                    try:
-                        (task.seen,) = estimator.observe_many(frame.image, frame.camera.K, [box])
-                    except ValueError as error:
-                        looks[task.memory.id] = failed(task, frame, error)
 
     def first_look(self, task: Task, frame: Frame, purse: Purse) -> tuple[Any, str, Any]:
         """The estimate of a look, how it was found, and the predicted pose (None for a new one)."""

@@ -15,6 +15,7 @@ from nemo_model.boxes import Detection
 from nemo_model.camera import Camera
 from nemo_model.errors import NemoError
 from nemo_model.estimator import Estimator
+from nemo_model.family import load_family
 from nemo_model.tracker import Frame, LateBoxes, StepResult, Tracker
 from nemo_model.warm_up import warm_up as warm_up_one
 from nemo_ros import conversion
@@ -72,6 +73,8 @@ def load_estimators(
 ) -> dict[str, Estimator]:
     """Load the bundles of a comma separated list of folders, by category.
 
+    A folder may be a family's: its categories share one session of the backbone.
+
     boxes: what the detector's boxes enclose, "whole" objects or their "visible" part.
 
     Raises:
@@ -80,13 +83,16 @@ def load_estimators(
     """
     found: dict[str, Estimator] = {}
     for folder in [part.strip() for part in model.split(",") if part.strip()]:
-        estimator = Estimator.load(
+        loaded = load_family(
             Path(folder), threads=threads, providers=list(providers) or None, even_views=True,
             boxes=boxes,
         )  # fmt: skip
-        if estimator.category in found:
-            raise NemoError(f"model: {folder} is a second model of category {estimator.category!r}")
-        found[estimator.category] = estimator
+        for estimator in loaded:
+            if estimator.category in found:
+                raise NemoError(
+                    f"model: {folder} is a second model of category {estimator.category!r}"
+                )
+            found[estimator.category] = estimator
     if not found:
         raise NemoError("model: no folder given; name the folder of a model bundle")
     return found
