@@ -57,7 +57,7 @@ class Card(BaseModel):
     height: int = Field(multiple_of=32, description="crop height, pixels")
     features: int = Field(gt=0, description="channels of the feature map")
     backbone: Literal["backbone.onnx", "../backbone.onnx"] = Field(
-        default=BACKBONE, description="from the bundle's folder; ../ where a family shares it"
+        default="backbone.onnx", description="from the bundle's folder; ../ where a family shares it"
     )
     fill: float = Field(
         default=0.86, gt=0, le=1.2, description="share of the crop that the box fills"
