@@ -8,7 +8,7 @@ import json
 import zipfile
 from dataclasses import dataclass, replace
 from pathlib import Path
-from typing import Any, Literal
+from typing import Any, Final, Literal
 
 import numpy as np
 import numpy.typing as npt
@@ -21,8 +21,8 @@ from nemo_model.meshes.neural import NeuralSubtype, arrays_of, read_more
 from nemo_model.symmetry import Symmetry
 
 CARD = "card.json"
-BACKBONE = "backbone.onnx"
-SHARED = f"../{BACKBONE}"
+BACKBONE: Final = "backbone.onnx"
+SHARED: Final = "../backbone.onnx"
 """Where a bundle of a family has its backbone: beside the categories' folders."""
 NEURAL_MESH = "neural_mesh.npz"
 UNIT = 1e-2
@@ -57,7 +57,8 @@ class Card(BaseModel):
     height: int = Field(multiple_of=32, description="crop height, pixels")
     features: int = Field(gt=0, description="channels of the feature map")
     backbone: Literal["backbone.onnx", "../backbone.onnx"] = Field(
-        default="backbone.onnx", description="from the bundle's folder; ../ where a family shares it"
+        default="backbone.onnx",
+        description="from the bundle's folder; ../ where a family shares it",
     )
     fill: float = Field(
         default=0.86, gt=0, le=1.2, description="share of the crop that the box fills"
