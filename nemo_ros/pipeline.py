@@ -17,6 +17,7 @@ from nemo_model.errors import NemoError
 from nemo_model.estimator import Estimator
 from nemo_model.family import load_family
 from nemo_model.tracker import Frame, LateBoxes, StepResult, Tracker
+from nemo_model.tracking.recognising import AUTO
 from nemo_model.warm_up import warm_up as warm_up_one
 from nemo_ros import conversion
 from nemo_ros.rectify import Distortion, Rectifier
@@ -58,7 +59,7 @@ class Outcome:
 
 
 def parse_class_map(entries: Sequence[str]) -> dict[str, str]:
-    """["2=car", "truck=car"] to a mapping. Raises NemoError for an entry of another form."""
+    """["2=car", "*=auto"] to a mapping. Raises NemoError for an entry of another form."""
     mapping: dict[str, str] = {}
     for entry in entries:
         name, equals, category = entry.partition("=")
@@ -110,6 +111,11 @@ class Pipeline:
     def __init__(self, tracker: Tracker, config: PipelineConfig | None = None) -> None:
         self.tracker = tracker
         self.config = config or PipelineConfig()
+        if AUTO in self.config.class_map.values() and tracker.recogniser is None:
+            raise NemoError(
+                f"class_map: {AUTO!r} finds the category among those of one family; these models "
+                f"do not share a backbone: {', '.join(tracker.estimators)}"
+            )
         self._camera: Camera | None = None
         self._rectifier: Rectifier | None = None
         self._calibration: tuple[Any, ...] | None = None

@@ -24,7 +24,7 @@ def observe(
     for group in sharing(list(estimators.values())):
         categories = {names[place] for place in group}
         estimator = estimators[names[group[0]]]
-        mine = [task for task in chosen if task.memory.category in categories]
+        mine = [task for task in chosen if task.memory.model in categories]
         if not mine:
             continue
         boxes = [clipped(t.box, frame.camera) if t.detection is None else t.box for t in mine]
