@@ -353,3 +353,12 @@ def test_rendered_categories_have_the_sizes_of_their_models(tmp_path: Path) -> N
 def test_a_root_that_is_not_bound_is_told(root: Path, tmp_path: Path) -> None:
     with pytest.raises(NemoError, match="--roots made=DIR"):
         train_family(family(root), {}, root / "photos", tmp_path, CONFIG)
+
+
+def test_the_shipped_file_is_whole() -> None:
+    path = Path(__file__).resolve().parents[1] / "config" / "household.yaml"
+    found = read_family(path)
+    assert found.name == "car+chair+aeroplane+sofa+diningtable"
+    assert all(each.size is not None for each in found.categories)
+    assert found.categories[4].symmetry == 2
+    assert found.categories[0].config(CONFIG).left_out
