@@ -76,7 +76,7 @@ def sharing(estimators: Sequence[Any]) -> list[list[int]]:
     """Places of estimators, grouped by what makes their observations the same.
 
     The same network, crop size and fill: a box observed by one of them may be solved by another.
-    Stand-ins without a bundle share with nobody.
+    Stand-ins for an Estimator share with nobody.
     """
     groups: dict[Any, list[int]] = {}
     for place, one in enumerate(estimators):
@@ -85,8 +85,7 @@ def sharing(estimators: Sequence[Any]) -> list[list[int]]:
 
 
 def _view_of(estimator: Any, place: int) -> Any:
-    bundle = getattr(estimator, "bundle", None)
-    card = getattr(bundle, "card", None)
-    if card is None:
+    if not isinstance(estimator, Estimator):
         return place
+    card = estimator.bundle.card
     return id(estimator.extractor), card.width, card.height, card.fill

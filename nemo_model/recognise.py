@@ -161,7 +161,8 @@ def comparable(estimators: Sequence[Any]) -> bool:
     """Whether what their meshes explain can be compared: one backbone, crop and clutter model."""
     if not estimators or len(sharing(estimators)) > 1:
         return False
-    first = getattr(estimators[0], "bundle", None)
-    return first is not None and all(
-        np.array_equal(first.clutter, each.bundle.clutter) for each in estimators
+    return all(
+        isinstance(each, Estimator)
+        and np.array_equal(each.bundle.clutter, estimators[0].bundle.clutter)
+        for each in estimators
     )
