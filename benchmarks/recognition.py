@@ -22,7 +22,8 @@ from nemo_model.datasets.common import subset
 from nemo_model.datasets.pascal3d import Pascal3D
 from nemo_model.errors import NemoError
 from nemo_model.evaluation.samples import from_pascal3d
-from nemo_model.recognise import TEMPERATURE, Recogniser
+from nemo_model.recognise import TEMPERATURE
+from nemo_model.recogniser import Recogniser
 from nemo_model.training.families.config import bound, read_family, root_of
 
 TEMPERATURES = np.geomspace(0.003, 0.3, 41)

@@ -21,7 +21,8 @@ from nemo_model.estimator import Estimator
 from nemo_model.family import load_family
 from nemo_model.mesh import Mesh, cuboid, mean_outline
 from nemo_model.pose import rotation_from_angles, transform
-from nemo_model.recognise import KEEP, Evidence, Recogniser, comparable, probabilities
+from nemo_model.recognise import KEEP, Evidence, probabilities
+from nemo_model.recogniser import Recogniser, comparable
 from nemo_model.synthetic import Problem, clutter_features, make_problem, smooth_features
 from nemo_model.tracker import Detection, Frame, LateBoxes, Tracker, TrackerConfig
 from nemo_model.tracking.recognising import AUTO

@@ -13,7 +13,7 @@ from dataclasses import replace
 from typing import Any
 
 from nemo_model.estimate import Observation
-from nemo_model.recognise import Recogniser, comparable
+from nemo_model.recogniser import Recogniser, comparable
 from nemo_model.symmetry import NONE
 from nemo_model.tracking.budget import Purse
 from nemo_model.tracking.config import TrackerConfig
