@@ -25,6 +25,7 @@ from nemo_model.training.config import TrainConfig
 from nemo_model.training.families.config import Family, read_family
 from nemo_model.training.families.loss import FamilyObjective
 from nemo_model.training.families.maker import FamilyMaker, joined, parted
+from nemo_model.training.families.start import alike_features
 from nemo_model.training.families.train import family_maker, train_family
 from nemo_model.training.loss import Bank, Batch, Objective, apart
 from nemo_model.training.parts import whole
@@ -362,3 +363,21 @@ def test_the_shipped_file_is_whole() -> None:
     assert all(each.size is not None for each in found.categories)
     assert found.categories[4].symmetry == 2
     assert found.categories[0].config(CONFIG).left_out
+
+
+def test_each_category_starts_smooth_with_waves_of_its_own() -> None:
+    points = torch.from_numpy(cuboid([-0.2, -0.4, -0.2], [0.2, 0.4, 0.2], 200).vertices).float()
+    torch.manual_seed(0)
+    first, second = alike_features(points, 64, 1), alike_features(points, 64, 1)
+    assert torch.allclose(first.norm(dim=1), torch.ones(len(points)))
+    near = (torch.cdist(points, points) < 0.08) & ~torch.eye(len(points), dtype=torch.bool)
+    assert (first @ first.T)[near].min() > 0.6
+    assert (first * second).sum(dim=1).abs().mean() < 0.3
+
+
+@pytest.mark.parametrize("symmetry", [2, 4, 0])
+def test_what_looks_alike_starts_alike(symmetry: int) -> None:
+    points = torch.tensor([[0.3, 0.1, 0.2], [-0.3, -0.1, 0.2], [0.3, 0.1, -0.2]])
+    found = alike_features(points, 64, symmetry)
+    assert torch.allclose(found[0], found[1], atol=1e-4)
+    assert float(found[0] @ found[2]) < 0.9

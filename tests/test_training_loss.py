@@ -13,7 +13,7 @@ import training_set
 from torch.nn import functional as F
 
 from nemo_model.training.loader import collate, sample_maker
-from nemo_model.training.loss import Bank, Batch, Objective
+from nemo_model.training.loss import Bank, Batch, Objective, smooth_features
 from nemo_model.training.rivals import RIVALS
 from nemo_model.training.samples import SampleMaker
 
@@ -250,3 +250,31 @@ def test_descending_learns_the_batch(maker, batch) -> None:
         assert getattr(history[-1], name) < 0.5 * getattr(history[0], name), name
     assert history[-1].pose_right == 1.0
     assert history[-1].vertex_right > 0.9
+
+
+def test_first_vertex_features_are_alike_where_vertices_are_near() -> None:
+    torch.manual_seed(0)
+    points = torch.tensor([[0.0, 0.0, 0.0], [0.02, 0.0, 0.0], [0.0, 0.9, 0.0]])
+    theta = torch.nn.functional.normalize(smooth_features(points, 64), dim=1)
+    cosine = theta @ theta.T
+    assert cosine[0, 1] > 0.95
+    assert abs(float(cosine[0, 2])) < 0.5
+
+
+def test_the_pose_term_has_a_gradient_where_the_clutter_explains_everything(
+    maker: SampleMaker,
+) -> None:
+    """As at the start of a training, when no vertex is better than the best of the clutter."""
+    batch = collate([maker(0), maker(1)])
+    theta = torch.zeros(len(maker.mesh.vertices), 32)
+    theta[:, 0] = 1.0
+    beta = torch.zeros(CONFIG.prototypes, 32)
+    beta[:, 1] = 1.0
+    features = torch.zeros(2, 32, *batch.clutter.shape[1:])
+    features[:, 1] = 1.0
+    features.requires_grad_(True)
+    objective = Objective(maker.mesh, CONFIG)
+    loss, _ = objective._pose(features, theta, beta, batch)
+    loss.backward()
+    assert features.grad is not None
+    assert features.grad.abs().sum() > 0

@@ -125,7 +125,7 @@ def test_mixed_precision_trains_on_a_cpu_too(root: Path, tmp_path: Path) -> None
         root, root / "photos", tmp_path, training_set.config(steps=1, precision="bfloat16"),
         workers=0,
     )  # fmt: skip
-    noted = np.array([9.6027, 7.7261, 2.0912])  # float32's, see test_training_meshes.py
+    noted = np.array([7.0096, 4.0564, 2.1945])  # float32's, see test_training_meshes.py
     np.testing.assert_allclose(rows(tmp_path)[0, :3], noted, rtol=0.05)
     saved = Checkpoint.load(path)
     assert all(torch.isfinite(value).all() for value in saved.average.values())

@@ -4,7 +4,8 @@
 Vertex term: cross entropy of vertex k's image feature f over the bank theta and the clutter bank
 beta, logits f.theta_j / T (Bai et al., CoKe, ICLR 2023; Wang et al., NeMo, ICLR 2021, section
 3.3), vertices near k left out. Pose term: the true pose's energy (NeMo's objective, sum of
-relu(s - b) over covered cells) against those of wrong poses, which is what decides at run time.
+relu(s - b) over covered cells; leaky here) against those of wrong poses, which is what decides at
+run time.
 
 Several meshes share one bank, a block of rows each. A vertex competes with its own mesh's others
 and the clutter, not with other sub-types': their corresponding vertices are the same part of
@@ -27,6 +28,12 @@ from nemo_model.mesh import Mesh
 from nemo_model.meshes.meshset import MeshSet
 from nemo_model.training.config import TrainConfig
 from nemo_model.training.ranks import Ranks
+
+LEAK = 0.2
+"""Slope below zero of the pose term's relu: random features explain nothing better than the clutter
+does, and a relu would then pass no gradient for the first hundred steps."""
+BANDWIDTH = 0.2
+"""Distance (object units) over which the initial vertex features change."""
 
 
 @dataclass(frozen=True)
@@ -66,6 +73,11 @@ class Bank(nn.Module):
         self.raw_theta = nn.Parameter(torch.randn(vertices, features) / features**0.5)
         self.raw_beta = nn.Parameter(torch.randn(prototypes, features) / features**0.5)
 
+    @torch.no_grad()
+    def start(self, theta: Tensor) -> None:
+        """Set the vertex features (V, C)."""
+        self.raw_theta.copy_(theta)
+
     @property
     def theta(self) -> Tensor:
         return F.normalize(self.raw_theta, dim=1)
@@ -73,6 +85,27 @@ class Bank(nn.Module):
     @property
     def beta(self) -> Tensor:
         return F.normalize(self.raw_beta, dim=1)
+
+
+def smooth_features(points: Tensor, channels: int) -> Tensor:
+    """Random features (V, channels), about unit, that are alike where points (V, 3) are near.
+
+    Random Fourier features of a Gaussian kernel (Rahimi and Recht, NIPS 2007, algorithm 1).
+    Features drawn for each vertex by itself make neighbours contradict each other; training then
+    takes about twice as many steps to tell the first poses apart.
+    """
+    waves = torch.randn(points.shape[1], channels) / BANDWIDTH
+    phase = 2.0 * math.pi * torch.rand(channels)
+    return torch.cos(points @ waves + phase) * (2.0 / channels) ** 0.5
+
+
+def turns(symmetry: int) -> list[Tensor]:
+    """The turns (3, 3) about z by multiples of 360 / n degrees, the first being none."""
+    found = []
+    for k in range(symmetry):
+        c, s = math.cos(2.0 * math.pi * k / symmetry), math.sin(2.0 * math.pi * k / symmetry)
+        found.append(torch.tensor([[c, -s, 0.0], [s, c, 0.0], [0.0, 0.0, 1.0]]))
+    return found
 
 
 def apart(points: Tensor, symmetry: int) -> Tensor:
@@ -83,11 +116,7 @@ def apart(points: Tensor, symmetry: int) -> Tensor:
     if symmetry == 0:
         around = torch.stack([points[:, :2].norm(dim=1), points[:, 2]], dim=1)
         return torch.cdist(around, around)
-    distances = []
-    for k in range(symmetry):
-        c, s = math.cos(2.0 * math.pi * k / symmetry), math.sin(2.0 * math.pi * k / symmetry)
-        turn = torch.tensor([[c, -s, 0.0], [s, c, 0.0], [0.0, 0.0, 1.0]])
-        distances.append(torch.cdist(points, points @ turn.T))
+    distances = [torch.cdist(points, points @ turn.T) for turn in turns(symmetry)]
     return torch.stack(distances).amin(dim=0)
 
 
@@ -231,7 +260,8 @@ class Objective(nn.Module):
             at = corner - block.start
             s = (similarity.gather(2, at).view(B, h * w, P, 3) * weight).sum(dim=3)
             covered = weight.sum(dim=3) > 0
-            explained = F.relu(s - background[samples][:, :, None]) * covered
+            gain = s - background[samples][:, :, None]
+            explained = F.leaky_relu(gain, LEAK) * covered
             cells = covered[:, :, :1].sum(dim=1).clamp(min=1)
             rows.append(self.config.pose_sharpness * explained.sum(dim=1) / cells)  # (B, P)
         logits = torch.cat(rows)  # by mesh, not in the batch's order; only their mean is taken

@@ -24,7 +24,7 @@ from nemo_model.training.backbone import Backbone, load_imagenet
 from nemo_model.training.clock import Clock
 from nemo_model.training.config import TrainConfig
 from nemo_model.training.loader import Maker, batches, sample_maker
-from nemo_model.training.loss import Bank, Batch, Losses, Objective, total
+from nemo_model.training.loss import Bank, Batch, Losses, Objective, smooth_features, total
 from nemo_model.training.parts import whole
 from nemo_model.training.precision import Precision
 from nemo_model.training.ranks import Ranks, joined
@@ -280,6 +280,8 @@ def _prepare(
     model = NeuralMesh(sum(len(each.mesh.vertices) for each in meshes.meshes), config)
     if initial is None:
         load_imagenet(model.backbone.trunk)
+        points = torch.from_numpy(meshes.joined()[0].vertices).float()
+        model.bank.start(smooth_features(points, config.features))
     else:
         try:
             model.load_state_dict(dict(initial))

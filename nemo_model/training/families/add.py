@@ -22,7 +22,7 @@ from nemo_model.training.families.config import Member
 from nemo_model.training.families.export import bundle_of, member_card
 from nemo_model.training.families.loss import FamilyObjective
 from nemo_model.training.families.maker import FamilyMaker
-from nemo_model.training.families.start import family_weights
+from nemo_model.training.families.start import added_weights
 from nemo_model.training.loader import sample_maker
 from nemo_model.training.ranks import Ranks
 from nemo_model.training.train import Checkpoint, Subject, learn
@@ -77,7 +77,7 @@ def add_category(
     subject = Subject(maker, partial(FamilyObjective, configs=[*configs, config]), learned=rows)
     path = out / "checkpoint.pt"
     saved = Checkpoint.load(path) if resume and path.exists() else None
-    initial = family_weights(folder, maker, run) if saved is None else None
+    initial = added_weights(folder, maker, run) if saved is None else None
     learn(subject, run, Ranks(), out, workers, save_every, saved, initial)
     done = Checkpoint.load(path)
     theta = torch.nn.functional.normalize(done.average["bank.raw_theta"], dim=1).numpy()[rows]

@@ -3,6 +3,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from pathlib import Path
 
 import numpy as np
@@ -13,42 +14,82 @@ from torch.nn import functional as F
 from nemo_model.bundle import Bundle
 from nemo_model.family import members
 from nemo_model.meshes.meshset import MeshSet
-from nemo_model.training.backbone import Backbone
+from nemo_model.training.backbone import Backbone, load_imagenet
 from nemo_model.training.config import TrainConfig
 from nemo_model.training.families.maker import FamilyMaker, parted
 from nemo_model.training.loader import collate
+from nemo_model.training.loss import smooth_features, turns
 from nemo_model.training.start import bundle_weights, carried
+from nemo_model.training.train import NeuralMesh
 
 LOOKS = 128
 """Samples of a category that its vertices' first features are the mean of."""
 _AT_ONCE = 8
 
 
-def family_weights(folder: Path, maker: FamilyMaker, config: TrainConfig) -> dict[str, Tensor]:
-    """Weights of a NeuralMesh for all categories, from a bundle or a family.
+def family_weights(
+    folder: Path | None, maker: FamilyMaker, config: TrainConfig, symmetries: Sequence[int]
+) -> dict[str, Tensor]:
+    """Weights of a NeuralMesh for all categories, from ImageNet's, a bundle or a family.
 
     The backbone and the clutter prototypes are the bundle's, or those of the family's first one. A
-    category that is there takes its features by place; of another one each vertex starts with the
-    mean of what the backbone sees there in LOOKS samples.
+    category that is there takes its features by place; another one starts smooth, with waves of its
+    own, so that the categories are told apart from the beginning.
+
+    Args:
+        folder: None for ImageNet's weights.
+        symmetries: of the categories, as in the card.
 
     Raises:
         BundleError: when a bundle is not intact.
         NemoError: when its backbone is none of ours.
     """
-    bundles = {bundle.card.category: bundle for bundle in map(Bundle.load, members(folder))}
-    first = next(iter(bundles.values()))
-    state = bundle_weights(first.folder)
-    backbone = backbone_of(state, first.card.features)
+    torch.manual_seed(config.seed)
+    known: dict[str, Bundle] = {}
+    if folder is None:
+        model = NeuralMesh(int(maker.rows[-1]), config)
+        load_imagenet(model.backbone.trunk)
+        state = {name: value.clone() for name, value in model.state_dict().items()}
+    else:
+        known = {bundle.card.category: bundle for bundle in map(Bundle.load, members(folder))}
+        state = bundle_weights(next(iter(known.values())).folder)
     theta = []
-    for place, meshes in enumerate(parted(maker.meshes)):
-        known = bundles.get(meshes.category)
-        if known is None:
-            theta.append(seen_features(backbone, maker, place, meshes, config))
-        else:
-            rows = [carried(each, known.meshes) for each in meshes.meshes]
-            theta.append(torch.from_numpy(np.concatenate(rows).astype(np.float32)))
+    for meshes, symmetry in zip(parted(maker.meshes), symmetries, strict=True):
+        points = torch.from_numpy(meshes.joined()[0].vertices).float()
+        smooth = alike_features(points, config.features, symmetry)
+        bundle = known.get(meshes.category)
+        if bundle is not None:
+            rows = [carried(each, bundle.meshes) for each in meshes.meshes]
+            smooth = torch.from_numpy(np.concatenate(rows).astype(np.float32))
+        theta.append(smooth)
     state["bank.raw_theta"] = torch.cat(theta)
     return state
+
+
+def added_weights(folder: Path, maker: FamilyMaker, config: TrainConfig) -> dict[str, Tensor]:
+    """Weights of a NeuralMesh for the categories of a family and a new one, the last.
+
+    The backbone stays as it is, so each vertex of the new one starts with the mean of what the
+    backbone sees there in LOOKS samples. Raises as family_weights.
+    """
+    bundles = [Bundle.load(one) for one in members(folder)]
+    state = bundle_weights(bundles[0].folder)
+    backbone = backbone_of(state, bundles[0].card.features)
+    theta = [torch.from_numpy(each.features) for one in bundles for each in one.meshes]
+    new = parted(maker.meshes)[-1]
+    theta.append(seen_features(backbone, maker, len(bundles), new, config))
+    state["bank.raw_theta"] = torch.cat(theta)
+    return state
+
+
+def alike_features(points: Tensor, channels: int, symmetry: int) -> Tensor:
+    """Smooth random features (V, C) of unit length, the same where a symmetry makes alike."""
+    if symmetry == 0:
+        around = torch.stack([points[:, :2].norm(dim=1), points[:, 2]], dim=1)
+        return F.normalize(smooth_features(around, channels), dim=1)
+    turned = torch.cat([points @ turn.T for turn in turns(symmetry)])
+    features = smooth_features(turned, channels).view(symmetry, len(points), channels)
+    return F.normalize(features.mean(dim=0), dim=1)
 
 
 def backbone_of(state: dict[str, Tensor], features: int) -> Backbone:

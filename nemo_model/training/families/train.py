@@ -74,9 +74,10 @@ def train_family(
             raise NemoError(f"{path}: is of one category, not of a family; choose another --out")
         maker = family_maker(family, roots, backgrounds, config, quiet=not ranks.first)
         saved, initial = ranks.told(saved), None
-        if start is not None and saved is None:
-            initial = family_weights(start, maker, config)
         configs = [each.config(config) for each in family.categories]
+        if saved is None:
+            symmetries = [each.symmetry for each in configs]
+            initial = family_weights(start, maker, config, symmetries)
         subject = Subject(
             maker, partial(FamilyObjective, configs=configs), family.model_dump_json()
         )
