@@ -8,7 +8,7 @@ import json
 import zipfile
 from dataclasses import dataclass, replace
 from pathlib import Path
-from typing import Any, Literal
+from typing import Any, Final, Literal
 
 import numpy as np
 import numpy.typing as npt
@@ -21,7 +21,9 @@ from nemo_model.meshes.neural import NeuralSubtype, arrays_of, read_more
 from nemo_model.symmetry import Symmetry
 
 CARD = "card.json"
-BACKBONE = "backbone.onnx"
+BACKBONE: Final = "backbone.onnx"
+SHARED: Final = "../backbone.onnx"
+"""Where a bundle of a family has its backbone: beside the categories' folders."""
 NEURAL_MESH = "neural_mesh.npz"
 UNIT = 1e-2
 """How far from 1 the length of a stored feature may be."""
@@ -54,6 +56,10 @@ class Card(BaseModel):
     width: int = Field(multiple_of=32, description="crop width, pixels")
     height: int = Field(multiple_of=32, description="crop height, pixels")
     features: int = Field(gt=0, description="channels of the feature map")
+    backbone: Literal["backbone.onnx", "../backbone.onnx"] = Field(
+        default="backbone.onnx",
+        description="from the bundle's folder; ../ where a family shares it",
+    )
     fill: float = Field(
         default=0.86, gt=0, le=1.2, description="share of the crop that the box fills"
     )
@@ -113,7 +119,7 @@ class Bundle:
 
     @property
     def onnx_path(self) -> Path:
-        return self.folder / BACKBONE
+        return self.folder / self.card.backbone
 
     @property
     def metres_per_unit(self) -> float:
@@ -150,8 +156,8 @@ class Bundle:
         """
         folder = Path(folder)
         card = read_card(folder)
-        for name in (BACKBONE, NEURAL_MESH):
-            _check_hash(folder / name, card.sha256.get(name))
+        for path in (folder / card.backbone, folder / NEURAL_MESH):
+            _check_hash(path, card.sha256.get(path.name), folder / CARD)
         try:
             with np.load(folder / NEURAL_MESH, allow_pickle=False) as data:
                 mesh = Mesh(data["vertices"], data["faces"])
@@ -176,6 +182,12 @@ def read_card(folder: Path) -> Card:
     """
     path = folder / CARD
     if not path.is_file():
+        known = categories(folder)
+        if known:
+            raise BundleError(
+                f"{folder}: is a family of {', '.join(known)}; give the folder of one of them, as "
+                f"{folder / known[0]} (the node and nemo replay take the whole family)"
+            )
         raise BundleError(f"{path}: no such file; give the folder of a model bundle")
     try:
         return Card.model_validate_json(path.read_text(encoding="utf-8"))
@@ -188,11 +200,24 @@ def read_card(folder: Path) -> Card:
         raise BundleError(f"{path}: {field}: {first['msg']}{advice}") from error
 
 
+def categories(folder: Path) -> list[str]:
+    """The folders below this one that hold a bundle over a backbone in this one, by name."""
+    if not (folder / BACKBONE).is_file():
+        return []
+    return sorted(path.parent.name for path in folder.glob(f"*/{CARD}"))
+
+
 def write_bundle(bundle: Bundle, backbone: bytes) -> None:
     """Write a bundle's files; the card's sha256 is computed here."""
+    bundle.folder.mkdir(parents=True, exist_ok=True)
+    bundle.onnx_path.write_bytes(backbone)
+    write_neural_mesh(bundle)
+
+
+def write_neural_mesh(bundle: Bundle) -> None:
+    """Write a bundle's files but the backbone, which is there; the card's sha256 is computed."""
     folder = bundle.folder
     folder.mkdir(parents=True, exist_ok=True)
-    (folder / BACKBONE).write_bytes(backbone)
     np.savez(
         folder / NEURAL_MESH,
         vertices=bundle.mesh.vertices.astype(np.float32),
@@ -202,7 +227,7 @@ def write_bundle(bundle: Bundle, backbone: bytes) -> None:
         outline=bundle.outline.astype(np.float32),
         **arrays_of(bundle.subtype, bundle.more),
     )
-    hashes = {name: sha256(folder / name) for name in (BACKBONE, NEURAL_MESH)}
+    hashes = {path.name: sha256(path) for path in (bundle.onnx_path, folder / NEURAL_MESH)}
     write_card(folder, bundle.card.model_copy(update={"sha256": hashes}))
 
 
@@ -217,9 +242,9 @@ def sha256(path: Path) -> str:
     return hashlib.sha256(path.read_bytes()).hexdigest()
 
 
-def _check_hash(path: Path, expected: str | None) -> None:
+def _check_hash(path: Path, expected: str | None, card: Path) -> None:
     if expected is None:
-        raise BundleError(f"{path.parent / CARD}: sha256 has no entry for {path.name}")
+        raise BundleError(f"{card}: sha256 has no entry for {path.name}")
     if not path.is_file():
         raise BundleError(f"{path}: no such file, but the card names it")
     found = sha256(path)

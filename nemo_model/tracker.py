@@ -31,7 +31,8 @@ from nemo_model.tracking.intake import Accepted, accept
 from nemo_model.tracking.late import absorb
 from nemo_model.tracking.looking import doubted, refine, search, solve
 from nemo_model.tracking.memory import Memory, Picture, Task
-from nemo_model.tracking.motion import clipped, held, swung
+from nemo_model.tracking.motion import held, swung
+from nemo_model.tracking.observing import observe
 from nemo_model.tracking.outcome import (
     check_image,
     doubles,
@@ -41,6 +42,7 @@ from nemo_model.tracking.outcome import (
     refuse_doubles,
     track_of,
 )
+from nemo_model.tracking.recognising import AUTO, recognise, recogniser_of, searches, weighed
 from nemo_model.tracking.states import Look, State, begin, judge, supports
 from nemo_model.tracking.types import (
     Frame,
@@ -87,6 +89,7 @@ class Tracker:
         if not estimators:
             raise NemoError("tracker: no estimators given, load at least one model")
         self.estimators = dict(estimators)
+        self.recogniser = recogniser_of(self.estimators)
         self.config = config or TrackerConfig()
         self.clock = clock
         self.reset()
@@ -166,7 +169,13 @@ class Tracker:
 
     def accept(self, boxes: Sequence[Detection], camera: Camera) -> Accepted:
         """Sort boxes into usable ones and rejected ones."""
-        return accept(boxes, camera, sorted(self.estimators), self.config.min_box_px)
+        known = sorted(self.estimators) + [AUTO] * (self.recogniser is not None)
+        return accept(boxes, camera, known, self.config.min_box_px)
+
+    def searches(self, memory: Memory | None, detection: Detection) -> int:
+        """How many global searches the first look at an object takes."""
+        category = detection.category if memory is None else memory.category
+        return searches(category, self.recogniser)
 
     def join(
         self, detections: Sequence[Detection], stamp_ns: int, camera: Camera
@@ -183,10 +192,12 @@ class Tracker:
     ) -> Memory:
         """An object that was not known before."""
         name = self._new_id(detection, others)
-        symmetry = getattr(self.estimators[detection.category], "symmetry", NONE)
+        kind = next(iter(self.estimators)) if detection.category == AUTO else detection.category
+        symmetry = getattr(self.estimators[kind], "symmetry", NONE)
         memory = Memory(
             name, detection.category, detection.box, camera, stamp_ns, stamp_ns, symmetry
         )
+        memory.kind = kind
         self.memories[name] = memory
         return memory
 
@@ -231,7 +242,9 @@ class Tracker:
                 memory.waited = 0
                 continue
             first = memory.estimate is None
-            solving = config.cost_cold_ms if first else config.cost_warm_ms
+            solving = config.cost_warm_ms
+            if first:
+                solving = config.cost_cold_ms * searches(memory.category, self.recogniser)
             if not purse.pay(config.cost_observe_ms + solving):
                 memory.waited += 1
                 continue
@@ -256,7 +269,7 @@ class Tracker:
         self, chosen: Sequence[Task], frame: Frame, purse: Purse, looks: dict[str, Look]
     ) -> list[First]:
         """Observe and refine; what fails is noted in `looks`."""
-        self._observe(chosen, frame, looks)
+        observe(chosen, frame, self.estimators, looks)
         refined: list[First] = []
         for task in chosen:
             if task.seen is None:
@@ -267,30 +280,14 @@ class Tracker:
                 looks[task.memory.id] = failed(task, frame, error)
         return refined
 
-    def _observe(self, chosen: Sequence[Task], frame: Frame, looks: dict[str, Look]) -> None:
-        """All boxes of a category go through its network at once; a bad one spoils only itself."""
-        for category, estimator in self.estimators.items():
-            mine = [task for task in chosen if task.memory.category == category]
-            if not mine:
-                continue
-            boxes = [clipped(t.box, frame.camera) if t.detection is None else t.box for t in mine]
-            try:
-                for task, seen in zip(
-                    mine,
-                    estimator.observe_many(frame.image, frame.camera.K, boxes),
-                    strict=True,
-                ):
-                    task.seen = seen
-            except ValueError:
-                for task, box in zip(mine, boxes, strict=True):
-                    try:
-                        (task.seen,) = estimator.observe_many(frame.image, frame.camera.K, [box])
-                    except ValueError as error:
-                        looks[task.memory.id] = failed(task, frame, error)
-
     def first_look(self, task: Task, frame: Frame, purse: Purse) -> tuple[Any, str, Any]:
         """The estimate of a look, how it was found, and the predicted pose (None for a new one)."""
-        memory, estimator = task.memory, self.estimators[task.memory.category]
+        memory = task.memory
+        if task.detection is not None:
+            found = recognise(memory, task.seen, self.recogniser, self.config, purse)
+            if found is not None:
+                return (*found, None)
+        estimator = self.estimators[memory.model]
         if memory.estimate is None:
             return solve(estimator, task.seen, None, memory.symmetry), "first seen", None
         prior = memory.pose_at(frame.stamp_ns, self.config)
@@ -317,7 +314,7 @@ class Tracker:
         self, task: Task, estimate: Any, how: str, prior: Any, frame: Frame, purse: Purse
     ) -> Look:
         """Search further if need be, and take the result into the memory."""
-        memory, estimator = task.memory, self.estimators[task.memory.category]
+        memory, estimator = task.memory, self.estimators[task.memory.model]
         if prior is None:
             memory.reference = estimate.energy
         else:
@@ -330,7 +327,7 @@ class Tracker:
         if not boxed and standing is not None:
             unboxed_s = (frame.stamp_ns - standing.box_ns) * 1e-9
             estimate = replace(estimate, T_cam_obj=held(estimate.T_cam_obj, prior))
-        estimate = doubted(estimate, memory, unboxed_s)
+        estimate = weighed(doubted(estimate, memory, unboxed_s), memory)
         look = Look(frame.stamp_ns, boxed, estimate.score, how)
         standing = standing or begin(look)
         if boxed or supports(standing, look, self.config):

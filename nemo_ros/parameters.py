@@ -111,7 +111,9 @@ SPECS: Mapping[str, Spec] = {
         fixed=True,
         choices=("whole", "visible"),
     ),
-    "class_map": Spec(["car=car"], "detector's classes of a category: 'detector_class=category'"),
+    "class_map": Spec(
+        ["car=car"], "detector's classes of a category: 'detector_class=category', '*=auto'"
+    ),
     "use_detection_ids": Spec(True, "take the detector's box ids as track ids"),
     "join_tolerance_ms": Spec(0.0, "largest difference of image and box stamps, ms", 0, 1000),
     "join_buffer": Spec(10, "images and boxes that wait for their partner", 1, 200),

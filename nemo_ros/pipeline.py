@@ -15,7 +15,9 @@ from nemo_model.boxes import Detection
 from nemo_model.camera import Camera
 from nemo_model.errors import NemoError
 from nemo_model.estimator import Estimator
+from nemo_model.family import load_family
 from nemo_model.tracker import Frame, LateBoxes, StepResult, Tracker
+from nemo_model.tracking.recognising import AUTO
 from nemo_model.warm_up import warm_up as warm_up_one
 from nemo_ros import conversion
 from nemo_ros.rectify import Distortion, Rectifier
@@ -57,7 +59,7 @@ class Outcome:
 
 
 def parse_class_map(entries: Sequence[str]) -> dict[str, str]:
-    """["2=car", "truck=car"] to a mapping. Raises NemoError for an entry of another form."""
+    """["2=car", "*=auto"] to a mapping. Raises NemoError for an entry of another form."""
     mapping: dict[str, str] = {}
     for entry in entries:
         name, equals, category = entry.partition("=")
@@ -72,6 +74,8 @@ def load_estimators(
 ) -> dict[str, Estimator]:
     """Load the bundles of a comma separated list of folders, by category.
 
+    A folder may be a family's: its categories share one session of the backbone.
+
     boxes: what the detector's boxes enclose, "whole" objects or their "visible" part.
 
     Raises:
@@ -80,13 +84,16 @@ def load_estimators(
     """
     found: dict[str, Estimator] = {}
     for folder in [part.strip() for part in model.split(",") if part.strip()]:
-        estimator = Estimator.load(
+        loaded = load_family(
             Path(folder), threads=threads, providers=list(providers) or None, even_views=True,
             boxes=boxes,
         )  # fmt: skip
-        if estimator.category in found:
-            raise NemoError(f"model: {folder} is a second model of category {estimator.category!r}")
-        found[estimator.category] = estimator
+        for estimator in loaded:
+            if estimator.category in found:
+                raise NemoError(
+                    f"model: {folder} is a second model of category {estimator.category!r}"
+                )
+            found[estimator.category] = estimator
     if not found:
         raise NemoError("model: no folder given; name the folder of a model bundle")
     return found
@@ -104,6 +111,11 @@ class Pipeline:
     def __init__(self, tracker: Tracker, config: PipelineConfig | None = None) -> None:
         self.tracker = tracker
         self.config = config or PipelineConfig()
+        if AUTO in self.config.class_map.values() and tracker.recogniser is None:
+            raise NemoError(
+                f"class_map: {AUTO!r} finds the category among those of one family; these models "
+                f"do not share a backbone: {', '.join(tracker.estimators)}"
+            )
         self._camera: Camera | None = None
         self._rectifier: Rectifier | None = None
         self._calibration: tuple[Any, ...] | None = None

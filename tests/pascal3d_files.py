@@ -55,12 +55,15 @@ def write_object(
     objects: Any,
     *,
     source: str = "stanford",
+    category: str = "car",
     suffix: str = ".JPEG",
     image: np.ndarray | None = None,
     **record: Any,
 ) -> None:
     """Write image and annotation of one name."""
-    images, annotations = (root / kind / f"car_{source}" for kind in ("Images", "Annotations"))
+    images, annotations = (
+        root / kind / f"{category}_{source}" for kind in ("Images", "Annotations")
+    )
     for folder in (images, annotations):
         folder.mkdir(parents=True, exist_ok=True)
     if image is None:
@@ -72,12 +75,14 @@ def write_object(
     savemat(annotations / f"{name}.mat", {"record": fields | record})
 
 
-def write_set(root: Path, split: str, names: list[str], source: str = "stanford") -> None:
+def write_set(
+    root: Path, split: str, names: list[str], source: str = "stanford", category: str = "car"
+) -> None:
     """Write an image set."""
     folder = root / "Image_sets"
     folder.mkdir(parents=True, exist_ok=True)
     text = "".join(f"{name}\n" for name in names)
-    (folder / f"car_{source}_{split}.txt").write_text(text)
+    (folder / f"{category}_{source}_{split}.txt").write_text(text)
 
 
 def write_cad(root: Path, index: int = 1) -> None:

@@ -11,6 +11,7 @@ from scipy.spatial.transform import Rotation
 
 from nemo_model.mesh import cuboid, mean_outline
 from nemo_model.pose import geodesic, rotation_from_angles, transform
+from nemo_model.symmetry import Symmetry
 from nemo_model.training.rivals import RIVALS, rival_poses, rival_rotations
 
 K = np.array([[90.0, 0.0, 11.5], [0.0, 90.0, 7.5], [0.0, 0.0, 1.0]])
@@ -98,3 +99,13 @@ def test_the_misplaced_rival_is_unturned_and_elsewhere() -> None:
         ratios.append(last[2, 3] / T[2, 3])
     assert 0.08 < np.std(np.log(ratios)) < 0.16
     assert np.mean(np.array(ratios) > 1.0) == pytest.approx(0.5, abs=0.25)
+
+
+@pytest.mark.parametrize("symmetry", [0, 2, 4])
+def test_no_rotation_that_looks_as_the_truth_is_a_rival(symmetry: int) -> None:
+    for seed in range(30):
+        R = Rotation.random(random_state=seed).as_matrix()
+        rivals = rival_rotations(R, np.random.default_rng(seed), symmetry)
+        angles = [np.degrees(Symmetry(symmetry).angle(rival, R)) for rival in rivals[:4]]
+        assert min(angles) > 2.9  # 12 degrees over 4
+        assert max(angles) > 30.0

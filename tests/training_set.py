@@ -36,8 +36,10 @@ def config(**changes: Any) -> TrainConfig:
     return TrainConfig(**(fields | changes))
 
 
-def write(root: Path, count: int = 8, subtypes: int = 1) -> Path:
+def write(root: Path, count: int = 8, subtypes: int = 1, category: str = "car") -> Path:
     """Write the set, its CAD models and, in root/photos, three background photos.
+
+    Of another category than "car" the pictures are negatives.
 
     Photo k is annotated with CAD model 1 + k % subtypes; the second and further ones are lower.
     """
@@ -53,11 +55,17 @@ def write(root: Path, count: int = 8, subtypes: int = 1) -> Path:
             azimuth=azimuth, elevation=elevation, theta=theta, distance=DISTANCE,
             px=px + 1, py=py + 1, viewport=FOCAL,
         )  # fmt: skip
-        entry = thing(view=view, bbox=[float(v) for v in box + 1], cad_index=1 + k % subtypes)
-        write_object(root, name, [entry], suffix=".png", image=image[..., ::-1], imgsize=[*SIZE, 3])
-    write_set(root, "train", names)
+        entry = thing(
+            category, view=view, bbox=[float(v) for v in box + 1], cad_index=1 + k % subtypes
+        )
+        image = image if category == "car" else 255 - image
+        write_object(
+            root, name, [entry], category=category, suffix=".png", image=image[..., ::-1],
+            imgsize=[*SIZE, 3],
+        )  # fmt: skip
+    write_set(root, "train", names, category=category)
     for k in range(subtypes):
-        _write_off(root / "CAD" / "car" / f"{k + 1:02d}.off", 1.0 - 0.15 * k)
+        _write_off(root / "CAD" / category / f"{k + 1:02d}.off", 1.0 - 0.15 * k)
     photos = root / "photos"
     photos.mkdir(parents=True, exist_ok=True)
     for k in range(3):

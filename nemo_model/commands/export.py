@@ -5,10 +5,14 @@ from __future__ import annotations
 
 import argparse
 from pathlib import Path
+from typing import Any
 
 from pydantic import ValidationError
 
 from nemo_model.errors import NemoError
+
+NEEDED = ("data", "licence", "command", "length_m", "length_sigma", "length_source")
+"""What the card of one category needs; a family's file says it of each."""
 
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
@@ -17,13 +21,13 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     )
     parser.add_argument("--out", type=Path, required=True, help="folder of the bundle")
     parser.add_argument("--name", default=None, help="default: the folder's name")
-    parser.add_argument("--data", required=True, help="what it was trained on, for the card")
-    parser.add_argument("--licence", required=True, help="licences of data and weights")
-    parser.add_argument("--command", required=True, help="the command that trained it")
+    parser.add_argument("--data", help="what it was trained on, for the card")
+    parser.add_argument("--licence", help="licences of data and weights")
+    parser.add_argument("--command", help="the command that trained it")
     parser.add_argument("--limits", default="", help="what it should not be used for")
-    parser.add_argument("--length-m", type=float, required=True, help="mean length, metres")
-    parser.add_argument("--length-sigma", type=float, required=True, help="deviation / mean")
-    parser.add_argument("--length-source", required=True, help="where the length comes from")
+    parser.add_argument("--length-m", type=float, help="mean length, metres")
+    parser.add_argument("--length-sigma", type=float, help="deviation / mean")
+    parser.add_argument("--length-source", help="where the length comes from")
     parser.add_argument("--symmetry", type=int, default=1,
                         help="looks the same after turns by 360 / N degrees; 0: any")  # fmt: skip
 
@@ -39,6 +43,11 @@ def run(args: argparse.Namespace) -> int:
     from nemo_model.bundle import Card, SizePrior
 
     checkpoint = Checkpoint.load(args.checkpoint)
+    if checkpoint.family:
+        return _export_family(args, checkpoint)
+    for name in NEEDED:
+        if getattr(args, name) is None:
+            raise NemoError(f"--{name.replace('_', '-')}: is needed for a bundle of one category")
     config = checkpoint.config
     try:
         card = Card(
@@ -66,4 +75,13 @@ def run(args: argparse.Namespace) -> int:
         raise NemoError(f"card: {'.'.join(map(str, first['loc']))}: {first['msg']}") from error
     bundle = export(checkpoint, card, args.out)
     print(f"{bundle.folder}: {config.category}, step {checkpoint.step}, sha256 {bundle.digest}")
+    return 0
+
+
+def _export_family(args: argparse.Namespace, checkpoint: Any) -> int:
+    from nemo_model.training.families.export import export_family
+
+    command = args.command or "nemo train --family"
+    for bundle in export_family(checkpoint, args.out, command, args.limits):
+        print(f"{bundle.folder}: step {checkpoint.step}, sha256 {bundle.digest}")
     return 0

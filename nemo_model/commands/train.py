@@ -18,9 +18,14 @@ from nemo_model.systems import SYSTEMS, Run, system
 
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
-    parser.add_argument("--root", type=Path, required=True, help="data set, PASCAL3D+ layout")
+    parser.add_argument("--root", type=Path, help="data set, PASCAL3D+ layout")
     parser.add_argument("--backgrounds", type=Path, required=True, help="folder of photos")
     parser.add_argument("--out", type=Path, required=True, help="folder for checkpoint and log")
+    parser.add_argument("--family", type=Path, metavar="FILE.yaml",
+                        help="several categories over one backbone, instead of --root, --category, "
+                        "--source and --split (docs/categories.md)")  # fmt: skip
+    parser.add_argument("--roots", nargs="+", default=[], metavar="NAME=DIR",
+                        help="--family: folders of the data that the file names")  # fmt: skip
     parser.add_argument("--category", default="car")
     parser.add_argument("--source", default="stanford", choices=SOURCES)
     parser.add_argument("--split", default="train-fit")
@@ -53,6 +58,10 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
 
 
 def run(args: argparse.Namespace) -> int:
+    if args.family is not None:
+        return _run_family(args)
+    if args.root is None:
+        raise NemoError("--root: give the folder of the data set, or a --family")
     if args.system != "nemo":
         return _run_system(args)
     if args.categories is not None:
@@ -86,6 +95,44 @@ def run(args: argparse.Namespace) -> int:
     if not first():
         return 0
     print(f"trained {config.steps} steps; next: nemo export --checkpoint {path} --out models/...")
+    return 0
+
+
+def _run_family(args: argparse.Namespace) -> int:
+    """Train several categories over one backbone, and export them to --out/model."""
+    for name, unset in (("root", None), ("meshes", None), ("leave_out", None), ("system", "nemo")):
+        if getattr(args, name) != unset:
+            option = name.replace("_", "-")
+            raise NemoError(f"--{option}: with --family this stands in its file, per category")
+    try:
+        from nemo_model.training.config import WITHOUT_OCCLUDERS, make_config
+        from nemo_model.training.families.config import bound, read_family
+        from nemo_model.training.families.export import export_family
+        from nemo_model.training.families.train import train_family
+        from nemo_model.training.ranks import first
+        from nemo_model.training.train import Checkpoint
+    except ImportError as error:
+        raise NemoError(
+            f"training needs torch: make train-env, or pip install .[train] ({error})"
+        ) from error
+    values: dict[str, object] = {"views": args.views, "seed": args.seed}
+    if args.steps is not None:
+        values |= {"steps": args.steps, "warmup": min(200, max(args.steps // 10, 1))}
+    if args.no_occluders:
+        values["augment"] = dict(WITHOUT_OCCLUDERS)
+    config, family = make_config(values, args.set), read_family(args.family)
+    path = train_family(
+        family, bound(args.roots), args.backgrounds, args.out, config, workers=args.workers,
+        threads=args.threads, save_every=args.save_every, resume=args.resume, start=args.start,
+    )  # fmt: skip
+    if not first():
+        return 0
+    command = f"nemo train --family {args.family.name} --steps {config.steps}"
+    if args.start is not None:
+        command += f" --from {args.start.name}"
+    export_family(Checkpoint.load(path), args.out / "model", command)
+    print(f"trained {config.steps} steps: {args.out / 'model'}; nemo export --checkpoint {path} "
+          "--out models/... writes it elsewhere")  # fmt: skip
     return 0
 
 

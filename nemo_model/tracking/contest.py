@@ -52,12 +52,12 @@ def contest(
         memory = task.memory
         boxed = task.detection is not None
         try:
-            return solve(estimators[memory.category], seen, prior, memory.symmetry, boxed=boxed)
+            return solve(estimators[memory.model], seen, prior, memory.symmetry, boxed=boxed)
         except ValueError:  # no pose in what is left: it stays as it is
             return None
 
     def gain(k: int, seen: Observation, estimate: Estimate) -> Floats:
-        found: Floats = estimators[able[k].task.memory.category].gains(seen, estimate)
+        found: Floats = estimators[able[k].task.memory.model].gains(seen, estimate)
         return found
 
     changed: dict[str, First] = {}

@@ -21,6 +21,7 @@ from nemo_model.boxes import Box, Detection, Floats, iou, predict
 from nemo_model.tracking.association import Expected, associate
 from nemo_model.tracking.looking import solve
 from nemo_model.tracking.memory import Memory, Past, Picture, Task
+from nemo_model.tracking.recognising import recognise, weighed
 from nemo_model.tracking.states import Look, begin, judge
 from nemo_model.tracking.types import Frame, LateBoxes, Rejected
 
@@ -56,7 +57,9 @@ def absorb(tracker: Tracker, late: LateBoxes, purse: Purse) -> Absorbed:
     for number, (detection, name) in enumerate(zip(good, names, strict=True)):
         memory = tracker.memories.get(name) if name is not None else None
         first = memory is None or memory.past(picture.stamp_ns) is None
-        solving = config.cost_cold_ms if first else config.cost_warm_ms
+        solving = config.cost_warm_ms
+        if first:
+            solving = config.cost_cold_ms * tracker.searches(memory, detection)
         if not purse.pay(config.cost_observe_ms + solving):
             return Absorbed(tuple(rejected), LateBoxes(late.stamp_ns, tuple(good[number:])))
         try:
@@ -83,7 +86,7 @@ def _take(
     stamp, camera = picture.stamp_ns, picture.camera
     if memory is None:
         memory = tracker.new_memory(detection, others, camera, stamp)
-    estimator = tracker.estimators[memory.category]
+    estimator = tracker.estimators[memory.model]
     past = None if memory.estimate is None else memory.past(stamp)
     (seen,) = estimator.observe_many(picture.image, camera.K, [detection.box])
     prior: Floats | None = None
@@ -91,14 +94,19 @@ def _take(
         box = memory.smoothed(detection.box, past.box, camera)
         prior = predict(past.T, camera, past.box, camera, box, tracker.config.still_iou)
     try:
-        estimate = solve(estimator, seen, prior, memory.symmetry)
+        found = recognise(memory, seen, tracker.recogniser, tracker.config, purse)
+        if found is not None:
+            prior, (estimate, how) = None, found
+        else:
+            estimate = solve(estimator, seen, prior, memory.symmetry)
+            how = "first seen" if prior is None else "refined on its own image"
+        estimate = weighed(estimate, memory)
     except ValueError:
         if memory.estimate is None:
             del tracker.memories[memory.id]
         raise
-    how = "first seen" if prior is None else "refined on its own image"
     look = Look(stamp, True, estimate.score, f"{how}, by a box that came late")
-    confirmed = past is not None and past.supported and not memory.lost
+    confirmed = past is not None and past.supported and not memory.lost and found is None
     if confirmed and past is not None and _agrees(past, estimate.T_cam_obj, detection.box, memory):
         assert memory.standing is not None
         memory.standing = judge(memory.standing, look, tracker.config)
@@ -123,7 +131,7 @@ def _follow(tracker: Tracker, memory: Memory, picture: Picture, purse: Purse) ->
     box = memory.box_at(memory.pose_at(frame.stamp_ns, tracker.config), frame.camera)
     task = Task(memory, None, box)
     try:
-        (task.seen,) = tracker.estimators[memory.category].observe_many(
+        (task.seen,) = tracker.estimators[memory.model].observe_many(
             frame.image, frame.camera.K, [box]
         )
         estimate, how, prior = tracker.first_look(task, frame, purse)

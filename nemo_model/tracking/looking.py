@@ -51,17 +51,22 @@ def solve(
     Raises:
         ValueError: when the result cannot be a pose.
     """
-    estimate = estimator.solve(seen, prior=prior, trust_box=boxed)
-    if not (np.isfinite(estimate.T_cam_obj).all() and math.isfinite(estimate.energy)):
-        raise ValueError("the solver's result is not finite")
-    if estimate.T_cam_obj[2, 3] <= 0.0:
-        raise ValueError("the solver put the object behind the camera")
+    estimate = checked(estimator.solve(seen, prior=prior, trust_box=boxed))
     near = prior if reference is None else reference
     if symmetry.order == 1 or near is None:
         return estimate
     T = estimate.T_cam_obj.copy()
     T[:3, :3] = symmetry.nearest(T[:3, :3], near[:3, :3])
     return replace(estimate, T_cam_obj=T)
+
+
+def checked(estimate: Estimate) -> Estimate:
+    """The estimate. Raises ValueError when it cannot be a pose."""
+    if not (np.isfinite(estimate.T_cam_obj).all() and math.isfinite(estimate.energy)):
+        raise ValueError("the solver's result is not finite")
+    if estimate.T_cam_obj[2, 3] <= 0.0:
+        raise ValueError("the solver put the object behind the camera")
+    return estimate
 
 
 def refine(

@@ -13,6 +13,7 @@ from numpy.typing import NDArray
 
 from nemo_model.boxes import Box, Detection, Floats
 from nemo_model.camera import Camera
+from nemo_model.recognise import Evidence
 from nemo_model.symmetry import NONE, Symmetry
 from nemo_model.tracking.association import Expected
 from nemo_model.tracking.config import TrackerConfig
@@ -101,7 +102,11 @@ class Past:
 
 @dataclass
 class Memory:
-    """An object. Without an estimate it still waits for its first turn."""
+    """An object. Without an estimate it still waits for its first turn.
+
+    category: as the detector has it, perhaps one to be found (recognising.AUTO); kind: the found
+    one, by the evidence, with a certainty; asked: how often that was thought of.
+    """
 
     id: str
     category: str
@@ -123,6 +128,15 @@ class Memory:
     jitter: Jitter = field(default_factory=lambda: Jitter())
     steadier: Steadier = field(default_factory=Steadier)
     history: deque[Past] = field(default_factory=lambda: deque(maxlen=32))
+    kind: str = ""
+    evidence: Evidence = field(default_factory=lambda: Evidence())
+    certainty: float = 0.0
+    asked: int = 0
+
+    @property
+    def model(self) -> str:
+        """The category whose estimator is used."""
+        return self.kind or self.category
 
     @property
     def hits(self) -> int:

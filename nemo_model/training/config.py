@@ -133,6 +133,18 @@ class TrainConfig(BaseModel):
         le=1,
         description="with several meshes; 0: as the photos are, 1: every sub-type as often",
     )
+    symmetry: int = Field(
+        default=1,
+        ge=0,
+        description="turns about z that leave the object as it is (see Card); vertices and poses "
+        "that look alike do not compete",
+    )
+    others: int = Field(
+        default=256,
+        ge=0,
+        description="with several categories: vertices of the others that a vertex competes with, "
+        "drawn anew in each step",
+    )
     augment: AugmentConfig = AugmentConfig()
 
 

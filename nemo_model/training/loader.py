@@ -3,9 +3,10 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from dataclasses import fields
 from pathlib import Path
+from typing import Protocol
 
 import cv2
 import numpy as np
@@ -75,6 +76,7 @@ def sample_maker(
     config: TrainConfig,
     meshes: MeshSet | None = None,
     quiet: bool = False,
+    photos: Sequence[npt.NDArray[np.uint8]] | None = None,
 ) -> tuple[SampleMaker, Array]:
     """Read data and return the maker of samples and the category's outline (P, 3).
 
@@ -82,6 +84,7 @@ def sample_maker(
         meshes: one per sub-type, each for the photos annotated with it, and left out where there
             is none; by default one cuboid.
         quiet: without progress.
+        photos: those of `backgrounds`, where they were read before.
 
     Raises:
         NemoError: when data are missing, or no photo shows one of the meshes.
@@ -94,7 +97,8 @@ def sample_maker(
         parts = Parts(shown)
     progress = tqdm(objects, desc="photos", leave=False, disable=quiet)
     images = [item.read_image() for item in progress]
-    photos = load_photos(backgrounds, quiet)
+    if photos is None:
+        photos = load_photos(backgrounds, quiet)
     return SampleMaker(objects, images, cads, mesh, outline, photos, config, parts), outline
 
 
@@ -137,8 +141,17 @@ def _trained_on(dataset: Pascal3D, config: TrainConfig) -> list[Pascal3DObject]:
     return objects
 
 
+class Maker(Protocol):
+    """What makes sample i of a run, and the meshes that its samples show."""
+
+    @property
+    def meshes(self) -> MeshSet: ...
+
+    def __call__(self, index: int) -> Sample: ...
+
+
 class _Samples(Dataset[Sample]):
-    def __init__(self, maker: SampleMaker) -> None:
+    def __init__(self, maker: Maker) -> None:
         self.maker = maker
 
     def __getitem__(self, index: int) -> Sample:
@@ -161,7 +174,7 @@ def quiet_worker(_: int) -> None:
 
 
 def batches(
-    maker: SampleMaker, config: TrainConfig, start: int, workers: int, ranks: Ranks | None = None
+    maker: Maker, config: TrainConfig, start: int, workers: int, ranks: Ranks | None = None
 ) -> Iterator[Batch]:
     """Yield the batches of steps start .. config.steps; of several processes, this one's part."""
     own = (ranks or Ranks()).own

@@ -99,8 +99,29 @@ def smooth_features(points: Tensor, channels: int) -> Tensor:
     return torch.cos(points @ waves + phase) * (2.0 / channels) ** 0.5
 
 
+def turns(symmetry: int) -> list[Tensor]:
+    """The turns (3, 3) about z by multiples of 360 / n degrees, the first being none."""
+    found = []
+    for k in range(symmetry):
+        c, s = math.cos(2.0 * math.pi * k / symmetry), math.sin(2.0 * math.pi * k / symmetry)
+        found.append(torch.tensor([[c, -s, 0.0], [s, c, 0.0], [0.0, 0.0, 1.0]]))
+    return found
+
+
+def apart(points: Tensor, symmetry: int) -> Tensor:
+    """Distances (V, V) of points (V, 3), the least over turns about z that look alike (see Card).
+
+    For any turn they are those of height and distance from the axis.
+    """
+    if symmetry == 0:
+        around = torch.stack([points[:, :2].norm(dim=1), points[:, 2]], dim=1)
+        return torch.cdist(around, around)
+    distances = [torch.cdist(points, points @ turn.T) for turn in turns(symmetry)]
+    return torch.stack(distances).amin(dim=0)
+
+
 class Rivalry(nn.Module):
-    """Which vertices of one mesh compete, and how hard."""
+    """Which vertices of one mesh compete, and how hard. Those that look alike do not."""
 
     near: Tensor  # (V, V) bool, do not compete
     twin: Tensor  # (V, V) cosine added
@@ -108,7 +129,7 @@ class Rivalry(nn.Module):
     def __init__(self, mesh: Mesh, config: TrainConfig) -> None:
         super().__init__()
         points = torch.tensor(mesh.vertices, dtype=torch.float32)
-        near = torch.cdist(points, points) < config.near
+        near = apart(points, config.symmetry) < config.near
         near.fill_diagonal_(False)
         opposite = points * torch.tensor([-1.0, -1.0, 1.0])
         twin = (torch.cdist(points, opposite) < 2 * config.near) & ~near
@@ -184,7 +205,8 @@ class Objective(nn.Module):
             mine, k = F.normalize(f[samples][shown], dim=1), vertex[shown] - block.start
             logits = (mine @ theta[block].T + near.twin[k]) / self.config.temperature
             logits = logits.masked_fill(near.near[k], -1e4)
-            logits = torch.cat([logits, mine @ beta.T / self.config.temperature], dim=1)
+            elsewhere = self._elsewhere(theta, beta, part)
+            logits = torch.cat([logits, mine @ elsewhere.T / self.config.temperature], dim=1)
             share = len(k) / count
             right = right + (logits.argmax(1) == k).float().mean() * share
             if self.config.contrast:
@@ -192,6 +214,10 @@ class Objective(nn.Module):
             else:
                 loss = loss + (1.0 - (mine * theta[block][k]).sum(dim=1)).mean() * share
         return loss, right.detach()
+
+    def _elsewhere(self, theta: Tensor, beta: Tensor, part: int) -> Tensor:
+        """Features (N, C) that a vertex competes with beside those of its own mesh."""
+        return beta
 
     def _clutter(
         self, features: Tensor, theta: Tensor, beta: Tensor, clutter: Tensor, order: Tensor

@@ -33,18 +33,34 @@ _STRAY = 2.0
 """A fitted distance off by more than this factor is not used."""
 
 
-def rival_rotations(R: Array, rng: np.random.Generator) -> list[Array]:
-    """Return five wrong rotations: the opposite view, three other azimuths, one close by."""
+def rival_rotations(R: Array, rng: np.random.Generator, symmetry: int = 1) -> list[Array]:
+    """Return five wrong rotations: the opposite view, three other azimuths, one close by.
+
+    An object that looks the same after turns by 360 / n degrees is turned by n-th parts of these,
+    one that does after any turn about axes across z by thirds of them: none looks as the truth.
+    """
     offsets = [
         np.deg2rad(180 + rng.uniform(-20, 20)),
         *(rng.choice([-1, 1]) * np.deg2rad(rng.uniform(lo, hi)) for lo, hi in _AZIMUTHS_DEG),
     ]
-    rivals = [R @ Rotation.from_euler("z", a).as_matrix() for a in offsets]
+    if symmetry == 0:
+        axes = rng.uniform(0.0, 2.0 * np.pi, len(offsets))
+        turns = [
+            a / 3 * np.array([np.cos(b), np.sin(b), 0]) for a, b in zip(offsets, axes, strict=True)
+        ]
+        rivals = [R @ Rotation.from_rotvec(turn).as_matrix() for turn in turns]
+    else:
+        rivals = [R @ Rotation.from_euler("z", a / symmetry).as_matrix() for a in offsets]
     return [*rivals, R @ _tilt(rng)]
 
 
 def rival_poses(
-    T: Array, outline: Array, K: Array, boxed: bool, rng: np.random.Generator
+    T: Array,
+    outline: Array,
+    K: Array,
+    boxed: bool,
+    rng: np.random.Generator,
+    symmetry: int = 1,
 ) -> list[Array]:
     """Return RIVALS wrong poses (4, 4).
 
@@ -57,10 +73,11 @@ def rival_poses(
         outline: (P, 3) points whose projection a detector's box encloses.
         K: (3, 3) of the feature map.
         boxed: whether there is a box of the whole object; else every rival turns in place.
+        symmetry: turns about z that leave the object as it is; see Card.
     """
     box = _jittered(_enclosing(T, outline, K), rng)
     found = []
-    for R in rival_rotations(T[:3, :3], rng):
+    for R in rival_rotations(T[:3, :3], rng, symmetry):
         moved = rng.random() < _MOVED
         found.append(transform(R, _place(R, T, outline, K, box) if moved and boxed else T[:3, 3]))
     R = T[:3, :3] @ _tilt(rng)

@@ -19,6 +19,7 @@ from nemo_model.camera import FIRST_CELL, STRIDE, Camera, CropCamera, crop_camer
 from nemo_model.datasets.pascal3d import Pascal3DObject
 from nemo_model.errors import NemoError
 from nemo_model.mesh import Mesh
+from nemo_model.meshes.meshset import MeshSet
 from nemo_model.pose import flip_angles, rotation_from_angles, transform
 from nemo_model.raster import rasterize, silhouette, visible_vertices
 from nemo_model.training.config import AugmentConfig, TrainConfig
@@ -124,6 +125,11 @@ class SampleMaker:
             part = np.array([self.parts.shown(o.cad_index, False).part for o in objects])
             weight = self.probability * (1.0 / np.bincount(part))[part] ** config.subtype_balance
             self.probability = weight / weight.sum()
+
+    @property
+    def meshes(self) -> MeshSet:
+        """Those that are trained."""
+        return self.parts.meshes
 
     def __call__(self, index: int) -> Sample:
         """Return sample number `index` of the run."""
@@ -283,7 +289,8 @@ class SampleMaker:
         at[: len(chosen)] = uv[chosen]
         corner = np.zeros((1 + RIVALS, h, w, 3), dtype=np.int64)
         weight = np.zeros((1 + RIVALS, h, w, 3), dtype=np.float32)
-        for p, pose in enumerate([T, *rival_poses(T, shown.outline, K, boxed, rng)]):
+        rivals = rival_poses(T, shown.outline, K, boxed, rng, config.symmetry)
+        for p, pose in enumerate([T, *rivals]):
             points = mesh.vertices @ pose[:3, :3].T + pose[:3, 3]
             face, bary, _ = rasterize(points, mesh.faces, K, w, h)
             corner[p] = rows[mesh.faces[np.maximum(face, 0)]]

@@ -49,13 +49,13 @@ def bundle_weights(folder: Path, meshes: MeshSet | None = None) -> dict[str, Ten
         raise NemoError(f"{bundle.onnx_path}: holds no weights that nemo export named")
     theta = [each.features for each in bundle.meshes]
     if meshes is not None:
-        theta = [_carried(each, bundle.meshes) for each in meshes.meshes]
+        theta = [carried(each, bundle.meshes) for each in meshes.meshes]
     state["bank.raw_theta"] = torch.from_numpy(np.concatenate(theta).astype(np.float32))
     state["bank.raw_beta"] = torch.from_numpy(np.array(bundle.clutter, dtype=np.float32))
     return state
 
 
-def _carried(each: SubtypeMesh, known: Sequence[NeuralSubtype]) -> npt.NDArray[np.float32]:
+def carried(each: SubtypeMesh, known: Sequence[NeuralSubtype]) -> npt.NDArray[np.float32]:
     """Features (V, C) for a mesh from its sub-type's in the bundle, or else from the first's."""
     source = next((other for other in known if other.subtype == each.subtype), known[0])
     return source.features[counterparts(_unit_box(each.mesh), _unit_box(source.mesh))]

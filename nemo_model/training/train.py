@@ -5,7 +5,7 @@ from __future__ import annotations
 
 import json
 import time
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -23,12 +23,11 @@ from nemo_model.meshes.meshset import WHOLE, MeshSet, split
 from nemo_model.training.backbone import Backbone, load_imagenet
 from nemo_model.training.clock import Clock
 from nemo_model.training.config import TrainConfig
-from nemo_model.training.loader import batches, sample_maker
+from nemo_model.training.loader import Maker, batches, sample_maker
 from nemo_model.training.loss import Bank, Batch, Losses, Objective, smooth_features, total
 from nemo_model.training.parts import whole
 from nemo_model.training.precision import Precision
 from nemo_model.training.ranks import Ranks, joined
-from nemo_model.training.samples import SampleMaker
 
 LOG_EVERY = 20
 
@@ -81,6 +80,8 @@ class Checkpoint:
     average: dict[str, Tensor]
     """Exponentially averaged weights of a NeuralMesh: what is exported."""
     resume: dict[str, Any]
+    family: str = ""
+    """Of several categories: their settings, see families.config. Empty: one category."""
 
     @property
     def mesh(self) -> Mesh:
@@ -103,7 +104,9 @@ class Checkpoint:
             raw = torch.load(path, map_location="cpu", weights_only=True)
             config = TrainConfig.model_validate_json(raw["config"])
             meshes = _meshes(config.category, raw)
-            return Checkpoint(config, meshes, raw["step"], raw["average"], raw["resume"])
+            return Checkpoint(
+                config, meshes, raw["step"], raw["average"], raw["resume"], raw.get("family", "")
+            )
         except FileNotFoundError as error:
             raise NemoError(f"{path}: no such checkpoint") from error
         except Exception as error:  # torch.load raises many kinds on damaged files
@@ -119,7 +122,7 @@ class Checkpoint:
             "step": self.step,
             "average": self.average,
             "resume": self.resume,
-        }
+        } | ({"family": self.family} if self.family else {})
         partial = path.with_suffix(".partial")
         torch.save(raw, partial)
         partial.replace(path)
@@ -181,17 +184,35 @@ def train(
     path = out / "checkpoint.pt"
     _check_category(meshes, config)
     with joined() as ranks:
-        _check_share(config, ranks)
+        check_share(config, ranks)
         maker, _ = sample_maker(root, backgrounds, config, meshes, quiet=not ranks.first)
         saved = None
         if resume and ranks.first and path.exists():
             saved = Checkpoint.load(path)
-        _train(maker, config, ranks, out, workers, save_every, ranks.told(saved), initial)
+        subject = Subject(maker)
+        learn(subject, config, ranks, out, workers, save_every, ranks.told(saved), initial)
     return path
 
 
-def _train(
-    maker: SampleMaker,
+@dataclass(frozen=True)
+class Subject:
+    """What a run learns.
+
+    Attributes:
+        maker: of its samples.
+        objective: its loss, of the meshes that the samples show.
+        family: see Checkpoint.
+        learned: rows of the bank, where these alone are learned and all else is kept.
+    """
+
+    maker: Maker
+    objective: Callable[[MeshSet, TrainConfig], Objective] = Objective
+    family: str = ""
+    learned: slice | None = None
+
+
+def learn(
+    subject: Subject,
     config: TrainConfig,
     ranks: Ranks,
     out: Path,
@@ -200,9 +221,11 @@ def _train(
     saved: Checkpoint | None,
     initial: Mapping[str, Tensor] | None,
 ) -> None:
-    meshes, device = maker.parts.meshes, ranks.device
+    maker, meshes, device = subject.maker, subject.maker.meshes, ranks.device
     torch.manual_seed(config.seed)
     model, optimiser, average, start = _prepare(meshes, config, device, initial)
+    if subject.learned is not None:
+        _keep_all_but(model, subject.learned)
     precision = Precision(config.precision, device)
     if saved is not None:
         start = _restore(saved, config, meshes, model, optimiser, average)
@@ -210,7 +233,8 @@ def _train(
     if ranks.first:
         out.mkdir(parents=True, exist_ok=True)
         (out / "config.json").write_text(config.model_dump_json(indent=2) + "\n")
-    learner = ranks.shared(Learner(model, Objective(meshes, config), precision, ranks).to(device))
+    objective = subject.objective(meshes, config)
+    learner = ranks.shared(Learner(model, objective, precision, ranks).to(device))
     clock = Clock(out, start) if ranks.first else None
     bar = tqdm(
         total=config.steps, initial=start, desc="train", unit="step", disable=not ranks.first
@@ -233,13 +257,14 @@ def _train(
             state = {"model": model.state_dict(), "optimiser": optimiser.state_dict()}
             if precision.state():
                 state["scaler"] = precision.state()
-            Checkpoint(config, meshes, step + 1, average, state).save(out / "checkpoint.pt")
+            found = Checkpoint(config, meshes, step + 1, average, state, subject.family)
+            found.save(out / "checkpoint.pt")
             if clock is not None:
                 clock.write(step + 1, config.batch)
     bar.close()
 
 
-def _check_share(config: TrainConfig, ranks: Ranks) -> None:
+def check_share(config: TrainConfig, ranks: Ranks) -> None:
     if config.batch < ranks.count:
         raise NemoError(f"batch: {config.batch} samples are too few for {ranks.count} processes")
 
@@ -277,6 +302,15 @@ def _prepare(
     optimiser = torch.optim.AdamW(groups, lr=1.0, weight_decay=config.weight_decay)
     average = {name: value.detach().clone() for name, value in model.state_dict().items()}
     return model, optimiser, average, 0
+
+
+def _keep_all_but(model: NeuralMesh, rows: slice) -> None:
+    """Learn these rows of the vertex features alone."""
+    for name, parameter in model.named_parameters():
+        parameter.requires_grad_(name == "bank.raw_theta")
+    learned = torch.zeros(len(model.bank.raw_theta), 1, device=model.bank.raw_theta.device)
+    learned[rows] = 1.0
+    model.bank.raw_theta.register_hook(lambda gradient: gradient * learned)
 
 
 def _restore(

@@ -122,7 +122,8 @@ def detections_from(
     """Detection2DArray to boxes, as they are: what is wrong with one is told by the tracker.
 
     Args:
-        class_map: the detector's class_id -> category of a model; others keep their name.
+        class_map: the detector's class_id -> category of a model, "*" for every other one and for
+            none; without it others keep their name.
         use_ids: take the detector's ids as track ids.
     """
     return tuple(_detection(one, class_map, use_ids) for one in message.detections)
@@ -140,7 +141,7 @@ def _detection(message: Any, class_map: Mapping[str, str], use_ids: bool) -> Det
         category, score = str(best.class_id), float(best.score)
     return Detection(
         box=(x - half_w, y - half_h, x + half_w, y + half_h),
-        category=class_map.get(category, category),
+        category=class_map.get(category, class_map.get("*", category)),
         score=score,
         track_id=str(message.id) if use_ids else "",
     )
