@@ -238,15 +238,9 @@ def test_a_box_topic_without_messages_is_told(tmp_path, double, capsys):
 
 def test_a_bag_in_which_nothing_is_answered_fails(tmp_path, double, capsys):
     with BagWriter(tmp_path / "bag") as writer:
-        for index in range(3):
-            fill(
-                writer, index, camera=None if index else CAMERA, boxes=() if index else ("/boxes",)
-            )
-    with BagWriter(tmp_path / "blind") as writer:
         fill(writer, 0, camera=None, infos=())
         fill(writer, 1, image=np.zeros((10, 10, 3), np.uint8))
-    assert run(tmp_path / "bag") == 0
-    assert run(tmp_path / "blind") == 1
+    assert run(tmp_path / "bag") == 1
     assert "no frame was answered" in capsys.readouterr().out
 
 
