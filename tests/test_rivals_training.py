@@ -7,7 +7,6 @@ import argparse
 import json
 import shutil
 from dataclasses import replace
-from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -147,7 +146,7 @@ def test_categories_take_turns(root: Path) -> None:
 def with_buses(root: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
     """The tiny set with the same pictures once more as another category."""
     with monkeypatch.context() as patch:
-        patch.setattr(training_set, "thing", partial(thing, "bus"))
+        patch.setattr(training_set, "thing", lambda _, **fields: thing("bus", **fields))
         other = training_set.write(root / "other", 4)
     training_set.write(root, 4)
     for kind in ("Images", "Annotations"):

@@ -113,7 +113,7 @@ def test_more_processes_than_samples_are_refused(
     root: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     with pytest.raises(NemoError, match="batch: 2 samples are too few for 3 processes"):
-        loop._check_share(training_set.config(), Ranks(0, 3))
+        loop.check_share(training_set.config(), Ranks(0, 3))
 
 
 # --- precision
