@@ -53,6 +53,7 @@ CLAIMS = (
     Claim("a cuboid suffices, L0", "mesh", "L0", _MESHES, _MESH_TITLES, 1),
     Claim("a cuboid suffices, L3", "mesh", "L3", _MESHES, _MESH_TITLES, 4),
     Claim("the contrastive terms are needed, L0", "ablation", "L0", ("nemo", "nemo-no-contrast")),
+    Claim("the clutter model is needed, L2", "ablation", "L2", ("nemo", "nemo-no-clutter")),
     Claim("the clutter model is needed, L3", "ablation", "L3", ("nemo", "nemo-no-clutter")),
 )
 
