@@ -112,7 +112,7 @@ def claim_rows(claim: Claim, rows: Sequence[Row]) -> list[tuple[str, ...]]:
     """The lines of a claim, the reference first; none where its table is not there."""
     known = {
         (row["system"], row["metric"]): row
-        for row in rows
+        for row in reversed(rows)  # of several categories their mean comes first, and is taken
         if row["kind"] == claim.kind and row["column"] == claim.column
     }
     lines = []

@@ -58,6 +58,7 @@ def test_a_heap_of_triangles_as_a_ray_caster_sees_it(seed) -> None:
     expected = all_depths.min(axis=2)
     covered = np.isfinite(expected)
     np.testing.assert_array_equal(face >= 0, covered)
+    np.testing.assert_array_equal(silhouette(Mesh(points, faces), np.eye(4), K, 31, 23), covered)
     np.testing.assert_allclose(depth[covered], expected[covered], rtol=1e-9)
     np.testing.assert_array_equal(face[covered], all_depths.argmin(axis=2)[covered])
     # barycentric weights rebuild the surface point, perspective and all
@@ -103,6 +104,19 @@ def test_fragments_are_those_of_pytorch3d(shared_data: Path, name: str) -> None:
             theirs = mesh.vertices[mesh.faces[pix_to_face[both]]]
             theirs = np.einsum("nk,nkd->nd", weights[both], theirs)
             np.testing.assert_allclose(surface, theirs, atol=2e-3)
+
+
+def test_a_silhouette_leaves_out_what_the_z_buffer_leaves_out() -> None:
+    """A face with a corner behind the camera, and one seen on edge."""
+    points = np.array([[-1, -1, 2], [1, -1, 2], [0, 1, -2], [1, 1, 2], [0, -1, 2.0]])
+    faces = np.array([[0, 1, 2], [0, 4, 1]], dtype=np.int32)
+    K = intrinsics(20.0, 15.0, 10.0)
+    assert not silhouette(Mesh(points, faces), np.eye(4), K, 31, 21).any()
+    shown = Mesh(points, np.vstack([faces, [[0, 1, 3]]]).astype(np.int32))
+    face, _, _ = rasterize(points, shown.faces, K, 31, 21)
+    mask = silhouette(shown, np.eye(4), K, 31, 21)
+    assert mask.any()
+    np.testing.assert_array_equal(mask, face >= 0)
 
 
 def test_a_square_face_on_by_hand() -> None:

@@ -375,3 +375,12 @@ def test_one_classifier_is_both_general_and_specific_where_there_is_one_category
     assert [row.system for row in one.rows] == ["res50-general", "res50-specific"]
     two = make_plan(for_kind("occlusion", values | {"categories": ("car", "bus")}))
     assert [run.system for run in two.runs()] == ["res50-general", "res50-specific"]
+
+
+def test_keypoints_train_nobody_anew_who_does_not_need_them(tmp_path: Path) -> None:
+    values: dict[str, Any] = {"root": tmp_path, "backgrounds": tmp_path, "augment": "with"}
+    values["systems"] = ("nemo", "starmap")
+    without = make_plan(for_kind("occlusion", values)).runs()
+    told = make_plan(for_kind("occlusion", values | {"keypoints": tmp_path / "k.json"})).runs()
+    assert without[0] == told[0]
+    assert without[1] != told[1]

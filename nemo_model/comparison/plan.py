@@ -47,6 +47,8 @@ class Evaluation:
 
 SAME_FOR_ONE = {"res50-general": "res50-specific"}
 """Systems that are another one where there is one category: trained and evaluated once."""
+NEED_KEYPOINTS = ("starmap",)
+"""To the others a file of keypoints makes no difference: they are not trained anew for one."""
 
 
 @dataclass(frozen=True)
@@ -66,9 +68,11 @@ class Plan:
     def run(self, row: Row, seed: int) -> Run:
         """The training behind a row's cells."""
         config = self.config
-        one = len(config.categories) == 1
+        name = row.system
+        if len(config.categories) == 1:
+            name = SAME_FOR_ONE.get(name, name)
         return Run(
-            system=SAME_FOR_ONE.get(row.system, row.system) if one else row.system,
+            system=name,
             root=config.root,
             backgrounds=config.backgrounds,
             categories=config.categories,
@@ -80,7 +84,7 @@ class Plan:
             steps=config.steps,
             batch=config.batch,
             backbone=config.backbone,
-            keypoints=config.keypoints,
+            keypoints=config.keypoints if name in NEED_KEYPOINTS else None,
             settings=config.settings,
         )
 

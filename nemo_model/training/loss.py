@@ -31,7 +31,7 @@ from nemo_model.training.ranks import Ranks
 
 LEAK = 0.2
 """Slope below zero of the pose term's relu: random features explain nothing better than the clutter
-does, and a relu would then pass no gradient for the first hundred steps."""
+does, and a relu would then pass no gradient until the vertex term has changed that."""
 BANDWIDTH = 0.2
 """Distance (object units) over which the initial vertex features change."""
 
@@ -91,8 +91,7 @@ def smooth_features(points: Tensor, channels: int) -> Tensor:
     """Random features (V, channels), about unit, that are alike where points (V, 3) are near.
 
     Random Fourier features of a Gaussian kernel (Rahimi and Recht, NIPS 2007, algorithm 1).
-    Features drawn for each vertex by itself make neighbours contradict each other; training then
-    takes about twice as many steps to tell the first poses apart.
+    Features drawn for each vertex by itself make neighbours contradict each other at first.
     """
     waves = torch.randn(points.shape[1], channels) / BANDWIDTH
     phase = 2.0 * math.pi * torch.rand(channels)
