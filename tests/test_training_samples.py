@@ -67,6 +67,18 @@ def test_a_sample_depends_on_seed_and_number_alone(root: Path) -> None:
     assert not np.array_equal(other(0).image, first[0].image)
 
 
+def test_an_easy_start_spoils_ever_more(root: Path) -> None:
+    augment = training_set.PLAIN.model_copy(update={"occluded": 1.0, "hidden_share": (0.1, 0.7)})
+    hard, _ = sample_maker(root, root / "photos", training_set.config(augment=augment))
+    easy, _ = sample_maker(root, root / "photos", training_set.config(augment=augment, ease=4))
+    plain, _ = sample_maker(root, root / "photos", training_set.config(augment=training_set.PLAIN))
+    assert np.array_equal(easy(0).image, plain(0).image)  # step 0 of 4
+    assert easy.eased(4).config.augment.occluded == 0.5  # step 2: batches of two
+    assert easy.eased(4).config.augment.hidden_share == pytest.approx((0.1, 0.4))
+    assert np.array_equal(easy(8).image, hard(8).image)  # step 4
+    assert not np.array_equal(hard(0).image, plain(0).image)
+
+
 def test_batches_begin_where_a_resumed_run_does(root: Path) -> None:
     config = training_set.config()
     maker = maker_of(root, config)

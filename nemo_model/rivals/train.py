@@ -59,7 +59,8 @@ class _Pictures(Dataset[dict[str, np.ndarray]]):
     def __getitem__(self, index: int) -> dict[str, np.ndarray]:
         number = self.start + index
         source = self.sources[number % len(self.sources)]
-        picture = source.maker.picture(np.random.default_rng([self.seed, number]))
+        maker = source.maker.eased(number)
+        picture = maker.picture(np.random.default_rng([self.seed, number]))
         return {"image": picture.image, **source.targets(picture)}
 
 

@@ -56,6 +56,18 @@ class AugmentConfig(BaseModel):
         default=0.8, description="probability of changed brightness, contrast, colour"
     )
 
+    def eased(self, share: float) -> AugmentConfig:
+        """With only a share, 0 to 1, of what hides or spoils the object."""
+        low, high = self.hidden_share
+        scaled = {name: share * getattr(self, name) for name in SPOILING}
+        hidden = (low, low + share * (high - low))
+        return self.model_copy(update={**scaled, "hidden_share": hidden})
+
+
+SPOILING = (
+    "rough_box", "cut", "occluded", "neighbour", "visible_box", "shrink", "blur", "noise", "jpeg"
+)  # fmt: skip
+"""Probabilities that AugmentConfig.eased lowers."""
 
 WITHOUT_OCCLUDERS = {"occluded": 0.0, "neighbour": 0.0}
 """Fields of AugmentConfig that leave the object's photo free of anything pasted over it."""
@@ -120,6 +132,12 @@ class TrainConfig(BaseModel):
     )
     balance: float = Field(
         default=0.75, ge=0, le=1, description="0: as the photos are, 1: every bin as often"
+    )
+    ease: int = Field(
+        default=0,
+        ge=0,
+        description="steps over which occluders, neighbours, cuts and degradation set in, from "
+        "none to what `augment` says: a curriculum (Bengio et al., ICML 2009)",
     )
     left_out: tuple[str, ...] = Field(
         default=(), description="names of photos not to train on, as those with a wrong label"

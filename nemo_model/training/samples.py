@@ -8,6 +8,7 @@ one would, with any number of loader processes.
 from __future__ import annotations
 
 from collections.abc import Sequence
+from copy import copy
 from dataclasses import dataclass
 
 import cv2
@@ -134,11 +135,21 @@ class SampleMaker:
     def __call__(self, index: int) -> Sample:
         """Return sample number `index` of the run."""
         rng = np.random.default_rng([self.config.seed, index])
-        picture = self.picture(rng)
+        picture = self.eased(index).picture(rng)
         shown = self.parts.shown(self.objects[picture.at].cad_index, picture.mirrored)
         return self._targets(
             picture.image, picture.crop, picture.T, picture.hidden, picture.boxed, shown, rng
         )
+
+    def eased(self, index: int) -> SampleMaker:
+        """The maker of sample `index`: early in a run that begins easily, one that spoils less."""
+        step = index // self.config.batch
+        if step >= self.config.ease:
+            return self
+        maker = copy(self)
+        augment = self.config.augment.eased(step / self.config.ease)
+        maker.config = self.config.model_copy(update={"augment": augment})
+        return maker
 
     def picture(self, rng: np.random.Generator) -> Picture:
         """Draw an object and show it as the augmentation has it."""
