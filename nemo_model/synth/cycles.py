@@ -31,10 +31,12 @@ BRIGHTEST = 1.2
 
 @dataclass(frozen=True)
 class Cycles:
-    """python: an interpreter that has bpy. samples: light paths per pixel. threads: of Cycles."""
+    """python: an interpreter that has bpy. samples: light paths per pixel, half as
+    many for the ground. threads: of Cycles.
+    """
 
     python: Path
-    samples: int = 24
+    samples: int = 16
     threads: int = 1
 
     def __post_init__(self) -> None:
@@ -135,15 +137,16 @@ def surfaces(table: Array) -> Array:
     """Materials (M, 8) as cycles_worker takes them, from Model.table.
 
     Phong's exponent n becomes the roughness with as wide a highlight: alpha^2 = 2 / (n + 2) (Walter
-    et al., Microfacet Models for Refraction through Rough Surfaces, 2007), roughness^2 = alpha. The
-    specular layer reflects 12 % of the specular share at right angles, as does the coat.
+    et al., Microfacet Models for Refraction through Rough Surfaces, 2007), roughness^2 = alpha. At
+    right angles the specular layer reflects 4 % of the specular share and the coat 8 %: together as
+    much as in light.shade.
     """
     specular = np.clip(table[:, SPECULAR], 0.0, 1.0)
     return np.column_stack(
         [
             table[:, RED : RED + 3],
             (2.0 / (table[:, SHININESS] + 2.0)) ** 0.25,
-            np.minimum(1.5 * specular, 1.0),  # 1 reflects 8 %
+            0.5 * specular,  # 1 reflects 8 %
             specular,
             table[:, OPACITY],
             table[:, TEXTURE],

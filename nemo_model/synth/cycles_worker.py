@@ -34,7 +34,7 @@ GROUND = 8.0
 """Half the side of the ground, object units. Beyond it the sky's lower half looks the same."""
 SUN_ANGLE = math.radians(1.5)
 COAT_ROUGHNESS = 0.08
-COAT_IOR = 2.06  # reflects 12 % at right angles, as light.shade has it
+COAT_IOR = 1.79  # reflects 8 % at right angles
 
 
 def main() -> int:
@@ -82,6 +82,7 @@ def trace(bpy: Any, job: dict[str, Any], folder: Path) -> dict[str, Any]:
     found["object"] = _picture(bpy, scene, job, job["K"], job["size"], folder)
     if ground is not None and job["see_ground"]:
         ground.visible_camera, thing.visible_camera = True, False
+        scene.cycles.samples = max(int(job["samples"]) // 2, 1)  # shadows are smooth
         found["ground"] = _picture(bpy, scene, job, job["ground_K"], job["ground_size"], folder)
     return found
 
@@ -96,7 +97,7 @@ def _settings(bpy: Any, scene: Any, job: dict[str, Any]) -> None:
     cycles.denoising_input_passes, cycles.denoising_prefilter = "RGB_ALBEDO_NORMAL", "FAST"
     cycles.denoising_use_gpu = False
     cycles.pixel_filter_type = "BOX"
-    cycles.max_bounces, cycles.diffuse_bounces, cycles.glossy_bounces = 6, 3, 3
+    cycles.max_bounces, cycles.diffuse_bounces, cycles.glossy_bounces = 4, 2, 2
     cycles.transparent_max_bounces = 32
     cycles.sample_clamp_indirect = 4.0
     cycles.caustics_reflective = cycles.caustics_refractive = False
@@ -284,7 +285,6 @@ def _image(bpy: Any, name: str, pixels: Any) -> Any:
     image.alpha_mode = "CHANNEL_PACKED"
     image.pixels.foreach_set(np.ascontiguousarray(pixels[::-1], dtype=np.float32).ravel())
     image.update()
-    image.pack()
     return image
 
 
