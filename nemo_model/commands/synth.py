@@ -11,6 +11,7 @@ The sets are in PASCAL3D+'s layout: `nemo train --root ROOT --source synth --cat
 from __future__ import annotations
 
 import argparse
+import sys
 from collections.abc import Sequence
 from pathlib import Path
 
@@ -27,6 +28,7 @@ from nemo_model.synth.catalogue import (
     read_table,
     split_families,
 )  # fmt: skip
+from nemo_model.synth.cycles import Cycles
 from nemo_model.synth.prior import prior
 from nemo_model.synth.scene import Ranges
 
@@ -60,6 +62,12 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     render.add_argument("--box-jitter", type=float, default=0.0,
                         help="standard deviation of a box's sides, share of its size")  # fmt: skip
     render.add_argument("--workers", type=int, default=1, help="processes")
+    render.add_argument("--renderer", default="own", choices=("own", "cycles"),
+                        help="cycles: light paths are traced by Blender's Cycles")  # fmt: skip
+    render.add_argument("--cycles-python", type=Path, default=Path(sys.executable), metavar="PATH",
+                        help="a Python that has bpy (this one)")  # fmt: skip
+    render.add_argument("--samples", type=int, default=Cycles.samples,
+                        help="light paths per pixel, for Cycles")  # fmt: skip
 
 
 def run(args: argparse.Namespace) -> int:
@@ -117,8 +125,9 @@ def _render(args: argparse.Namespace, entries: Sequence[Entry]) -> int:
     packages.fetch(_packages(mine), args.cache)
     ranges = Ranges(longest=args.size, elevation=(low, high))
     settings = Settings(args.category, args.split, args.seed, args.box_jitter, ranges)
+    cycles = Cycles(args.cycles_python, args.samples) if args.renderer == "cycles" else None
     names = build(
-        entries, settings, args.count, args.cache, args.out, args.backgrounds, args.workers
+        entries, settings, args.count, args.cache, args.out, args.backgrounds, args.workers, cycles
     )
     print(
         f"{args.out}: {len(names)} images of {args.category} ({args.split}); next: "

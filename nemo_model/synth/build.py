@@ -22,6 +22,7 @@ from nemo_model.datasets.occluders import photo_paths
 from nemo_model.errors import NemoError
 from nemo_model.synth import record
 from nemo_model.synth.catalogue import Entry, of_category, split_families
+from nemo_model.synth.cycles import Cycles
 from nemo_model.synth.draw import draw
 from nemo_model.synth.record import SOURCE
 from nemo_model.synth.scene import (
@@ -72,13 +73,17 @@ class Settings:
 
 @dataclass(frozen=True)
 class Job:
-    """What a process needs: the category's models with their CAD number, and the photos."""
+    """What a process needs: the category's models with their CAD number, the photos, the renderer.
+
+    cycles: None: the project's own renderer (draw.draw).
+    """
 
     settings: Settings
     entries: tuple[tuple[int, Entry], ...]
     cache: Path
     root: Path
     photos: tuple[Path, ...]
+    cycles: Cycles | None = None
 
 
 def chosen(entries: Sequence[Entry], category: str, split: str) -> list[tuple[int, Entry]]:
@@ -93,7 +98,7 @@ def chosen(entries: Sequence[Entry], category: str, split: str) -> list[tuple[in
 
 def build(
     entries: Sequence[Entry], settings: Settings, count: int, cache: Path, root: Path,
-    backgrounds: Sequence[Path] = (), workers: int = 1,
+    backgrounds: Sequence[Path] = (), workers: int = 1, cycles: Cycles | None = None,
 ) -> list[str]:  # fmt: skip
     """Render a set, or what it lacks; return the names of its images.
 
@@ -104,21 +109,22 @@ def build(
         root: of the data set; may hold other categories, and the same one's other split.
         backgrounds: folders of photos; none: smooth noise.
         workers: processes.
+        cycles: draws the pictures; None: the project's own renderer.
 
     Raises:
-        NemoError: on an unknown category or split, missing packages, or a root whose images were
-            made with other settings.
+        NemoError: on an unknown category or split, missing packages, a root whose images were
+            made with other settings or another renderer, or a Cycles that cannot be run.
     """
     if count < 1 or workers < 1:
         raise NemoError("--count and --workers must be at least 1")
     mine = chosen(entries, settings.category, settings.split)
     photos = tuple(photo_paths(backgrounds)) if backgrounds else ()
-    _check(root, settings, mine, photos)
+    _check(root, settings, mine, photos, cycles)
     for number, entry in tqdm(mine, desc="models", unit="model", leave=False, dynamic_ncols=True):
         path = root / "CAD" / settings.category / f"{number:02d}.off"
         if not path.is_file():
             record.write_off(path, simplified(stored_model(entry, cache).points))
-    job = Job(settings, tuple(mine), cache, root, photos)
+    job = Job(settings, tuple(mine), cache, root, photos, cycles)
     missing = [
         k for k in range(count)
         if not record.annotation_path(root, settings.category, settings.name(k)).is_file()
@@ -131,6 +137,8 @@ def build(
                 render(job, index)
                 bar.update()
         else:
+            if cycles is not None:
+                cycles.close()  # each process starts its own
             with ProcessPoolExecutor(workers) as pool:
                 chunks = [missing[k : k + 16] for k in range(0, len(missing), 16)]
                 for done in pool.map(_render_all, [job] * len(chunks), chunks):
@@ -165,7 +173,12 @@ def render(job: Job, index: int) -> None:
         shadow = 0.0
     exposure = float(np.exp(0.2 * rng.normal()))
     coloured = recolour(model, settings.ranges, job.photos, rng)
-    drawing = draw(coloured, view.T_cam_obj, view.K, background, lights, shadow, exposure)
+    scene = (coloured, view.T_cam_obj, view.K, background, lights, shadow, exposure)
+    if job.cycles is None:
+        drawing = draw(*scene)
+    else:
+        paths = int(settings.generator(index).integers(2**31))
+        drawing = job.cycles.draw(*scene, seed=paths)
     photo = photograph(drawing.image, rng)
     box = tight_box(model.hull, view)
     noise = rng.normal(0.0, 1.0, 4)
@@ -187,8 +200,9 @@ def _render_all(job: Job, indices: Sequence[int]) -> int:
 
 
 def _check(
-    root: Path, settings: Settings, mine: Sequence[tuple[int, Entry]], photos: Sequence[Path]
-) -> None:
+    root: Path, settings: Settings, mine: Sequence[tuple[int, Entry]], photos: Sequence[Path],
+    cycles: Cycles | None,
+) -> None:  # fmt: skip
     """Write what the set is made with; refuse a root that holds something else."""
     path = root / "synth" / f"{settings.category}_{settings.split}.json"
     content = asdict(settings) | {
@@ -197,12 +211,14 @@ def _check(
         "photos": hashlib.sha256("\n".join(p.name for p in photos).encode()).hexdigest(),
         "credits": sorted({f"{e.author or 'unnamed'}, {e.licence} ({e.package})" for _, e in mine}),
     }  # fmt: skip
+    if cycles is not None:
+        content["renderer"] = cycles.record()
     text = json.dumps(content, indent=1)
     if path.is_file():
         if json.loads(path.read_text(encoding="utf-8")) != json.loads(text):
             raise NemoError(
-                f"{path}: the images here were made with other settings, models or photos; give "
-                "the same options, or another --out"
+                f"{path}: the images here were made with other settings, models or photos or by "
+                "another renderer; give the same options, or another --out"
             )
         return
     record.write_list(path, text.splitlines())

@@ -55,21 +55,21 @@ def draw(
     sun = depth_map(solid, lights.sun, light.SUN_SIZE)
     sky = depth_map(solid, np.array([0.0, 0.0, 1.0]), light.SKY_SIZE)
     maps = (sun.depth, sun.P, sun.focal, sky.depth, sky.P, sky.focal)
-    scene = _LINEAR[background]
+    scene = to_linear(background)
     if shadow > 0.0:
         floor = float(model.points[..., 2].min())
         left = np.ones((-(-height // 2), -(-width // 2)))
-        light.ground_light(R, eye, _scaled(K, 0.5), floor, *maps, 0.6, left)
+        light.ground_light(R, eye, scaled(K, 0.5), floor, *maps, 0.6, left)
         left = np.asarray(cv2.resize(left, (width, height), interpolation=cv2.INTER_LINEAR))
         scene *= (1.0 - shadow + shadow * left)[..., None]
     mask, depth = np.zeros((height, width), dtype=bool), np.zeros((height, width))
     points = model.points @ T_cam_obj[:3, :3].T + T_cam_obj[:3, 3]
     hull = model.hull @ T_cam_obj[:3, :3].T + T_cam_obj[:3, 3]
-    window = _window(hull, K, width, height)
+    window = window_of(hull, K, width, height)
     if window is not None:
         x, y, w, h = window
         here = K - np.array([[0.0, 0.0, x], [0.0, 0.0, y], [0.0, 0.0, 0.0]])
-        drawn, near = _object(model, points, R, eye, _scaled(here, SAMPLES), w, h, lights, maps)
+        drawn, near = _object(model, points, R, eye, scaled(here, SAMPLES), w, h, lights, maps)
         part = scene[y : y + h, x : x + w]
         part *= 1.0 - drawn[..., 3:]
         part += exposure * drawn[..., :3]
@@ -105,7 +105,7 @@ def _object(
     return np.asarray(small), nearest
 
 
-def _window(hull: Array, K: Array, width: int, height: int) -> tuple[int, int, int, int] | None:
+def window_of(hull: Array, K: Array, width: int, height: int) -> tuple[int, int, int, int] | None:
     """x, y, width, height of what a hull (H, 3) covers of the picture; None: nothing."""
     uvw = hull @ K.T
     uv = uvw[:, :2] / np.maximum(uvw[:, 2:], NEAR)
@@ -116,11 +116,16 @@ def _window(hull: Array, K: Array, width: int, height: int) -> tuple[int, int, i
     return int(low[0]), int(low[1]), int(high[0] - low[0]), int(high[1] - low[1])
 
 
-def _scaled(K: Array, factor: float) -> Array:
+def scaled(K: Array, factor: float) -> Array:
     """K of a picture resized by a factor."""
     scaled = np.diag([factor, factor, 1.0]) @ K
     scaled[:2, 2] += (factor - 1.0) / 2.0
     return np.asarray(scaled)
+
+
+def to_linear(image: Image) -> Array:
+    """8 bit to linear light."""
+    return np.asarray(_LINEAR[image])
 
 
 def to_srgb(linear: Array) -> Image:
