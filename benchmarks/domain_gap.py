@@ -110,7 +110,7 @@ def run(args: argparse.Namespace) -> dict[str, Any]:
             "sha256": estimator.bundle.digest,
             "columns": {name: _figures(one) for name, one in found.items()},
             "errors_deg": {
-                name: [round(float(e), 2) for e in errors_of(one)] for name, one in found.items()
+                name: " ".join(f"{e:.2f}" for e in errors_of(one)) for name, one in found.items()
             },
         }
         document["rows"] = {name: document["rows"][name] for name in ROWS
@@ -228,8 +228,9 @@ def _gaps(rows: dict[str, Any], columns: list[str]) -> str:
 
 
 def _errors(rows: dict[str, Any], row: str, column: str) -> np.ndarray | None:
+    """The errors (N,) of a row's objects; a line of text in the report, which stays short so."""
     found = rows.get(row, {}).get("errors_deg", {}).get(column)
-    return None if found is None else np.array(found)
+    return None if found is None else np.array(found.split(), dtype=np.float64)
 
 
 if __name__ == "__main__":
