@@ -83,6 +83,7 @@ setup(
             "export = nemo_model.commands.export",
             "evaluate = nemo_model.commands.evaluate",
             "occlude = nemo_model.commands.occlude",
+            "show = nemo_model.commands.show",
             "table = nemo_model.commands.table",
             "synth = nemo_model.commands.synth",
             "make-mesh = nemo_model.commands.make_mesh",

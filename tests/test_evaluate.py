@@ -27,6 +27,7 @@ from nemo_model.evaluation.evaluate import evaluate
 from nemo_model.evaluation.samples import Sample, from_kitti, from_pascal3d
 from nemo_model.evaluation.summary import summarise
 from nemo_model.mesh import Mesh, cuboid
+from nemo_model.symmetry import NONE, Symmetry
 
 CARS = [
     "Car 0.00 0 0 560 160 660 230 1.5 1.7 4.2 0.1 1.6 15.0 -1.57",
@@ -53,6 +54,7 @@ class Double:
         )
     )
     extractor: Any = field(default_factory=lambda: SimpleNamespace(provider="none"))
+    symmetry: Symmetry = NONE
 
     def estimate(
         self, image: Any, K: Any, box: Any, *, prior: Any = None, given: Any = None
@@ -119,6 +121,19 @@ def test_confidence_figures() -> None:
     assert math.isnan(metrics.auroc([0.5], [True]))
     assert metrics.calibration_error([0.95] * 10, [True] * 9 + [False]) == pytest.approx(0.05)
     assert metrics.log_loss([0.5, 0.5], [True, False]) == pytest.approx(math.log(2))
+
+
+@pytest.mark.parametrize(("order", "error"), [(1, 170.0), (2, 10.0), (0, 0.0)])
+def test_of_poses_that_look_alike_the_nearest_counts(
+    photos: Path, order: int, error: float
+) -> None:
+    samples = from_pascal3d(Pascal3D(photos, "car", split="val").objects)[:1]
+    double = Double(samples, {samples[0].name: 170.0})
+    double.symmetry = Symmetry(order)
+    (found,) = evaluate(double, samples, "robot")
+    assert found.rotation_error_deg == pytest.approx(error, abs=1e-4)
+    expected = math.radians(error) ** 2
+    assert found.rotation_nees == pytest.approx(expected, abs=1e-6)  # of a unit covariance
 
 
 def test_errors_are_measured_and_tabled(photos: Path) -> None:

@@ -61,6 +61,8 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
                         metavar=("LOW", "HIGH"), help="degrees")  # fmt: skip
     render.add_argument("--box-jitter", type=float, default=0.0,
                         help="standard deviation of a box's sides, share of its size")  # fmt: skip
+    render.add_argument("--recoloured", type=float, default=Ranges.recoloured,
+                        help="share of images with colours that are not the model's")  # fmt: skip
     render.add_argument("--workers", type=int, default=1, help="processes")
     render.add_argument("--renderer", default="own", choices=("own", "cycles"),
                         help="cycles: light paths are traced by Blender's Cycles")  # fmt: skip
@@ -121,9 +123,11 @@ def _render(args: argparse.Namespace, entries: Sequence[Entry]) -> int:
     low, high = args.elevation
     if not -90.0 <= low < high <= 90.0:
         raise NemoError("--elevation: LOW must be below HIGH, both in -90 .. 90 degrees")
+    if not 0.0 <= args.recoloured <= 1.0:
+        raise NemoError(f"--recoloured {args.recoloured}: must be a share, 0 to 1")
     mine = of_category(entries, args.category)
     packages.fetch(_packages(mine), args.cache)
-    ranges = Ranges(longest=args.size, elevation=(low, high))
+    ranges = Ranges(longest=args.size, elevation=(low, high), recoloured=args.recoloured)
     settings = Settings(args.category, args.split, args.seed, args.box_jitter, ranges)
     cycles = Cycles(args.cycles_python, args.samples) if args.renderer == "cycles" else None
     names = build(

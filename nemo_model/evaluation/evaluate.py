@@ -17,6 +17,7 @@ from nemo_model.estimator import Estimate, Given
 from nemo_model.evaluation.samples import Sample, StreetLabel
 from nemo_model.mesh import Mesh
 from nemo_model.pose import geodesic
+from nemo_model.symmetry import NONE, Symmetry
 
 PROTOCOLS = ("robot", "paper")
 ALL_PROTOCOLS = (*PROTOCOLS, "paper-subtype")
@@ -24,7 +25,10 @@ ALL_PROTOCOLS = (*PROTOCOLS, "paper-subtype")
 
 
 class PoseEstimator(Protocol):
-    """What is evaluated: nemo_model.estimator.Estimator, or a test's double of it."""
+    """What is evaluated: nemo_model.estimator.Estimator, or a test's double of it.
+
+    It may have a `symmetry`; of the poses that look alike the one nearest to the truth counts.
+    """
 
     mesh: Mesh
     metres_per_unit: float
@@ -120,7 +124,9 @@ def _together(estimator: Any, samples: Sequence[Sample]) -> Iterator[Result]:
 
 
 def _compared(estimator: PoseEstimator, sample: Sample, estimate: Estimate) -> Result:
+    symmetry: Symmetry = getattr(estimator, "symmetry", NONE)
     truth, found = sample.T_cam_obj[:3, :3], estimate.T_cam_obj[:3, :3]
+    found = symmetry.nearest(found, truth)
     turn = Rotation.from_matrix(truth @ found.T).as_rotvec()
     offset = _offset(estimator, estimate, sample)
     return Result(

@@ -55,6 +55,9 @@ class AugmentConfig(BaseModel):
     colour: float = Field(
         default=0.8, description="probability of changed brightness, contrast, colour"
     )
+    style: float = Field(
+        default=0.0, description="probability of a background photo's style, see style.py"
+    )
 
     def eased(self, share: float) -> AugmentConfig:
         """With only a share, 0 to 1, of what hides or spoils the object."""

@@ -1,19 +1,29 @@
 # SPDX-License-Identifier: Apache-2.0
-"""What a camera does to an image: colour, resolution, blur, noise, compression."""
+"""What a camera does to an image: colour, resolution, blur, noise, compression; other styles."""
 
 from __future__ import annotations
+
+from collections.abc import Sequence
 
 import cv2
 import numpy as np
 import numpy.typing as npt
 
 from nemo_model.training.config import AugmentConfig
+from nemo_model.training.style import restyle
 
 Image = npt.NDArray[np.uint8]
 
 
-def degrade(image: Image, config: AugmentConfig, rng: np.random.Generator) -> Image:
-    """Return a copy of image (H, W, 3) RGB as a worse camera would have taken it."""
+def degrade(
+    image: Image, config: AugmentConfig, rng: np.random.Generator, styles: Sequence[Image] = ()
+) -> Image:
+    """Return a copy of image (H, W, 3) RGB as a worse camera would have taken it.
+
+    styles: photos whose style it may take. Where config.style is 0 nothing is drawn for it.
+    """
+    if config.style and styles and rng.random() < config.style:
+        image = restyle(image, styles[int(rng.integers(len(styles)))], rng)
     if rng.random() < config.colour:
         image = _colour(image, rng)
     if rng.random() < config.shrink:

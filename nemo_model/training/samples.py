@@ -188,7 +188,8 @@ class SampleMaker:
             image, crop, T, hidden = self._closer(image, crop, T, shape, hidden, rng)
             H = crop.H_crop_image @ H
         boxed = not (partly or cut.any())
-        return Picture(degrade(image, augment, rng), crop, T, hidden, boxed, at, mirrored, H)
+        image = degrade(image, augment, rng, self.photos)
+        return Picture(image, crop, T, hidden, boxed, at, mirrored, H)
 
     def _closer(
         self,
