@@ -27,6 +27,7 @@ from nemo_model.tracking.association import associate
 from nemo_model.tracking.budget import Clock, Purse
 from nemo_model.tracking.config import TrackerConfig
 from nemo_model.tracking.contest import First, contest
+from nemo_model.tracking.effort import take_turns
 from nemo_model.tracking.intake import Accepted, accept
 from nemo_model.tracking.late import absorb
 from nemo_model.tracking.looking import doubted, refine, search, solve
@@ -254,7 +255,9 @@ class Tracker:
                 refined += self._first_looks(chosen, frame, purse, looks)
                 chosen = []
         refined += self._first_looks(chosen, frame, purse, looks)
-        for one in contest(refined, self.estimators, config, purse):
+        settled = contest(refined, self.estimators, config, purse)
+        take_turns(settled, config)
+        for one in settled:
             name = one.task.memory.id
             try:
                 looks[name] = self.settle(one.task, one.estimate, one.how, one.prior, frame, purse)
@@ -320,7 +323,7 @@ class Tracker:
         else:
             estimate, how = search(
                 estimator, memory, task.seen, estimate, how, self.config, purse,
-                task.detection is not None,
+                task.detection is not None, task.turn,
             )  # fmt: skip
         boxed, standing = task.detection is not None, memory.standing
         unboxed_s = 0.0

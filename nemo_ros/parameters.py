@@ -71,6 +71,7 @@ _RANGES: Mapping[str, tuple[float, float, str]] = {
     "weak_energy": (0, 1, "energy below this share of the object's usual is weak; 0: never"),
     "weak_every": (0, 1000, "while weak, frames between two global searches; 0: never"),
     "cold_every": (0, 100000, "frames between two global searches anyway; 0: never"),
+    "cold_most": (0, 1000, "objects of a frame that have such a search, in turn; 0: all"),
     "switch_gain": (0, 10, "energy share that another orientation must win by"),
     "grid_deg": (0, 45, "step of the local grid for a weak object, degrees; 0: none"),
     "damping_s": (0, 60, "time constant of a predicted velocity, s; 0: no motion"),

@@ -34,6 +34,7 @@ class TrackerConfig:
     weak_energy: float = 0.7  # warm energy below this share of the object's usual: weak; 0: never
     weak_every: int = 3  # while weak, the global search runs every so many frames; 0: never
     cold_every: int = 1  # the global search runs at every so many frames anyway; 0: never
+    cold_most: int = 1  # so many objects a frame have that search, in turn (effort.py); 0: all
     switch_gain: float = 0.05  # energy share that another orientation must win by, in the mean
     grid_deg: float = 15.0  # step of the local grid that a weak object is sought on; 0: never
     # motion

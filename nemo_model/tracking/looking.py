@@ -20,8 +20,8 @@ from nemo_model.estimate import Observation
 from nemo_model.symmetry import Symmetry
 from nemo_model.tracking.budget import Purse
 from nemo_model.tracking.config import TrackerConfig
+from nemo_model.tracking.effort import fresh
 from nemo_model.tracking.memory import Memory, Rival
-from nemo_model.tracking.states import State
 from nemo_model.tracking.types import PoseEstimator
 
 if TYPE_CHECKING:
@@ -107,9 +107,12 @@ def refine(
 
 def search(
     estimator: PoseEstimator, memory: Memory, seen: Any, estimate: Estimate, how: str,
-    config: TrackerConfig, purse: Purse, boxed: bool,
+    config: TrackerConfig, purse: Purse, boxed: bool, turn: bool = False,
 ) -> tuple[Estimate, str]:  # fmt: skip
-    """Look further where the estimate is weak, or it is time to; updates weak_run and owed."""
+    """Look further where the estimate is weak, or it is time to; updates weak_run and owed.
+
+    turn: it has the search that is due anyway, see effort.py.
+    """
     weakness = weak(estimate, memory, config)
     memory.weak_run = memory.weak_run + 1 if weakness else 0
     if weakness and config.grid_deg > 0.0 and memory.weak_run == 1:
@@ -117,20 +120,18 @@ def search(
         if better is not None:
             estimate, how = better, f"found on the local grid ({weakness})"
             weakness = weak(estimate, memory, config)
-    standing = memory.standing
-    fresh = standing is None or standing.state in (State.TENTATIVE, State.LOST)
-    due = (
-        boxed and bool(config.cold_every) and (fresh or (memory.hits + 1) % config.cold_every == 0)
-    )
+    new = fresh(memory)
+    due = boxed and bool(config.cold_every) and (new or turn)
     weak_due = bool(weakness) and bool(config.weak_every)
     weak_due = weak_due and ((memory.weak_run - 1) % config.weak_every == 0 or memory.owed)
     if not (due or weak_due or memory.owed):
         return estimate, f"{how}, weak ({weakness})" if weakness else how
-    why = weakness or ("not yet sure" if fresh else "periodic check")
+    why = weakness or ("not yet sure" if new else "periodic check")
     memory.owed = not purse.pay(config.cost_cold_ms)
     if memory.owed:
         return estimate, f"{how}; the global search has to wait ({why})"
-    cold = _everywhere(estimator, memory, seen, estimate, fresh or weak_due)
+    memory.passed_over = 0
+    cold = _everywhere(estimator, memory, seen, estimate, new or weak_due)
     lead = _lead(cold, estimate)
     if memory.lost:  # its old pose counts no more
         memory.rival, memory.turned = None, 1.0
@@ -139,7 +140,7 @@ def search(
         if lead > -AGREES:
             return cold, f"{how}, and improved by the global search ({why})"
         return estimate, f"{how}, and the global search agrees ({why})"
-    if lead > config.switch_gain and (weakness or fresh):
+    if lead > config.switch_gain and (weakness or new):
         memory.weak_run, memory.rival, memory.turned = 0, None, 1.0
         return cold, f"found anew by the global search ({why})"
     if lead > -config.switch_gain and memory.rival is None:

@@ -124,6 +124,7 @@ class Memory:
     weak_run: int = 0  # weak frames in a row
     rival: Rival | None = None
     owed: bool = False  # a search did not fit into the budget
+    passed_over: int = 0  # frames since a search was due that others had instead
     waited: int = 0  # frames without a turn
     jitter: Jitter = field(default_factory=lambda: Jitter())
     steadier: Steadier = field(default_factory=Steadier)
@@ -221,13 +222,14 @@ class Memory:
 class Task:
     """An object and where it is to be looked at: a box of the detector, or the predicted one.
 
-    seen: what the network made of it.
+    seen: what the network made of it. turn: it has a global search anyway, see effort.py.
     """
 
     memory: Memory
     detection: Detection | None
     box: Box
     seen: Any = None
+    turn: bool = False
 
 
 def _sides(box: Box) -> tuple[float, float]:

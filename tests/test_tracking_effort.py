@@ -1,0 +1,84 @@
+# SPDX-License-Identifier: Apache-2.0
+"""Of many tracked objects some are sought everywhere in a frame: in turn, the doubtful first."""
+
+from __future__ import annotations
+
+from collections import Counter
+from dataclasses import replace
+from typing import Any
+
+import pytest
+from tracking_doubles import FakeEstimator, frame
+
+from nemo_model.boxes import Box, Detection
+from nemo_model.tracker import Tracker, TrackerConfig
+
+BOXES: tuple[Box, ...] = tuple((20.0 + 150.0 * k, 80, 120.0 + 150.0 * k, 140) for k in range(4))
+SURE = 0.9
+BEGIN = 4
+"""Frames after which none of them is tentative any more."""
+
+
+class Scored(FakeEstimator):
+    """Gives each box a score of its own, and notes which are sought everywhere."""
+
+    def __init__(self, scores: dict[Box, float] | None = None) -> None:
+        super().__init__()
+        self.scores, self.sought = scores or {}, Counter[Box]()
+
+    def solve(self, seen: Any, *, prior: Any = None, trust_box: bool = True) -> Any:
+        found = super().solve(seen, prior=prior, trust_box=trust_box)
+        box = min(BOXES, key=lambda one: abs(one[0] - seen.box[0]))  # of the smoothed one
+        self.sought[box] += prior is None
+        return replace(found, score=self.scores.get(box, SURE))
+
+
+def searches(
+    estimator: Scored, boxes: tuple[Box, ...], frames: int, **config: Any
+) -> list[Counter[Box]]:
+    """Which boxes are sought everywhere, frame by frame, once they are tracked."""
+    settings = {"grid_deg": 0.0, "still_iou": 0.0, "damping_s": 0.0} | config
+    tracker = Tracker({"car": estimator}, TrackerConfig(**settings))
+    found = []
+    for i in range(BEGIN + frames):
+        estimator.sought.clear()
+        named = (Detection(box, "car", 0.9, f"at {box[0]:g}") for box in boxes)
+        tracker.step(frame(0.1 * i, *named))
+        found.append(+estimator.sought)
+    return found[BEGIN:]
+
+
+def test_one_object_is_sought_in_every_frame_and_of_many_so_many_as_are_told() -> None:
+    for count, most, told in ((1, 1, 1), (4, 1, 1), (4, 3, 3), (4, 0, 4), (2, 3, 2)):
+        for one in searches(Scored(), BOXES[:count], 6, cold_most=most):
+            assert sum(one.values()) == told
+
+
+def test_equally_certain_objects_take_turns() -> None:
+    found = searches(Scored(), BOXES, 12, cold_most=1)
+    for i in range(0, 12, 4):
+        assert sum(found[i : i + 4], Counter()) == Counter(BOXES)
+
+
+def test_a_doubtful_object_comes_more_often_and_no_other_is_forgotten() -> None:
+    found = searches(Scored({BOXES[2]: 0.6}), BOXES, 40, cold_most=1)
+    counts = sum(found, Counter())
+    others = [counts[box] for box in BOXES if box != BOXES[2]]
+    assert counts[BOXES[2]] >= 1.5 * max(others)
+    assert min(others) >= 5
+
+
+def test_a_search_of_every_third_frame_is_made_up_for_when_others_had_it() -> None:
+    found = searches(Scored(), BOXES[:3], 12, cold_most=1, cold_every=3)
+    assert sum(found, Counter()) == Counter(dict.fromkeys(BOXES[:3], 4))
+
+
+def test_weak_objects_do_not_wait_for_their_turn() -> None:
+    weak = dict.fromkeys(BOXES, 0.3)
+    found = searches(Scored(weak), BOXES, 6, cold_most=1, weak_every=1, confirm_hits=0)
+    assert all(sum(one.values()) == 4 for one in found)
+
+
+def test_the_number_is_checked() -> None:
+    with pytest.raises(ValueError, match="cold_most"):
+        TrackerConfig(cold_most=-1)
