@@ -20,7 +20,7 @@ train-env:  ## the same with torch and onnx, for `nemo train` and `nemo export`
 test-env:  ## the same with torch and the developer's tools
 	@scripts/setup.sh --test
 
-demo: setup  ## play the shipped recording into the launched node and score it (no ROS, GPU or camera needed)
+demo: setup  ## play the shipped recordings into the launched node and score them (no ROS, GPU or camera needed)
 	@$(PYTHON_BIN) -m nemo_ros.demo
 
 test: test-env lint  ## everything that CI runs: lint, types, tests with real ROS 2 processes

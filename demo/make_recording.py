@@ -1,6 +1,6 @@
 #!/usr/bin/env python3
 # SPDX-License-Identifier: Apache-2.0
-"""Make demo/recording: `render` (needs bpy), then `bag` (needs the project's environment).
+"""Make the recordings of the demo: `render` (needs bpy), then `bag` (the project's environment).
 
 See demo/README.md for the commands. Nobody has to run this to use the demo: its result ships.
 """
@@ -17,24 +17,29 @@ sys.path.insert(0, str(HERE.parent))
 
 
 def _render(args: argparse.Namespace) -> None:
-    from maker import assets, render, timeline
+    from maker import render
+    from maker.recordings import RECORDINGS
 
-    paths = assets.unpack(args.package, args.work / "models")
-    sizes = render.build(paths, render.Quality(args.percent, args.samples, args.threads))
+    plan = RECORDINGS[args.scene].plan
+    quality = render.Quality(args.percent, args.samples, args.threads)
+    sizes = render.build(args.scene, plan, args.cache, quality)
     render.dump_geometry(args.work / "geometry.npz", sizes)
     if args.blend:
         import bpy
 
         bpy.ops.wm.save_as_mainfile(filepath=str(args.work / "scene.blend"))
-    frames = render.coarse_to_fine(list(range(args.first, timeline.FRAMES, args.step)))
-    render.render(args.work / f"frames_{args.percent}_{args.samples}", frames)
+    frames = render.coarse_to_fine(list(range(args.first, plan.frames, args.step)))
+    render.render(args.work / f"frames_{args.percent}_{args.samples}", plan, frames)
 
 
 def _bag(args: argparse.Namespace) -> None:
     from maker import bag, truth
+    from maker.recordings import RECORDINGS
 
-    table = truth.compute(args.work / "geometry.npz")
-    bag.write(args.work / args.frames, table, args.out, quality=args.quality)
+    recording = RECORDINGS[args.scene]
+    table = truth.compute(args.work / "geometry.npz", recording.plan)
+    out = args.out or recording.bag
+    bag.write(args.work / args.frames, recording.plan, table, out, quality=args.quality)
 
 
 def main() -> int:
@@ -42,8 +47,7 @@ def main() -> int:
     parser = argparse.ArgumentParser(description=__doc__)
     commands = parser.add_subparsers(required=True)
     render = commands.add_parser("render", help="render the frames with Cycles")
-    render.add_argument("--package", type=Path, required=True, help="where the .deb was unpacked")
-    render.add_argument("--work", type=Path, required=True, help="folder for what is made")
+    render.add_argument("--cache", type=Path, required=True, help="as of `nemo synth fetch`")
     render.add_argument("--percent", type=int, default=100, help="of 640x360")
     render.add_argument("--samples", type=int, default=2, help="per pixel, before denoising")
     render.add_argument("--threads", type=int, default=1)
@@ -52,11 +56,13 @@ def main() -> int:
     render.add_argument("--blend", action="store_true", help="also save the scene")
     render.set_defaults(run=_render)
     bag = commands.add_parser("bag", help="ground truth, boxes, camera effects, MCAP")
-    bag.add_argument("--work", type=Path, required=True)
     bag.add_argument("--frames", default="frames_100_2", help="folder of frames inside --work")
-    bag.add_argument("--out", type=Path, default=HERE / "recording")
+    bag.add_argument("--out", type=Path, help="the bag's folder (where it ships)")
     bag.add_argument("--quality", type=int, default=82, help="JPEG quality")
     bag.set_defaults(run=_bag)
+    for command in (render, bag):
+        command.add_argument("scene", choices=("street", "terrace"))
+        command.add_argument("--work", type=Path, required=True, help="folder for what is made")
     args = parser.parse_args()
     args.work.mkdir(parents=True, exist_ok=True)
     args.run(args)

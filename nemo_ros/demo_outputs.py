@@ -18,6 +18,7 @@ from nemo_model.tracker import Tracker
 from nemo_ros import conversion, report, scoring
 from nemo_ros import replay as replaying
 from nemo_ros.bags import Bag, Raw
+from nemo_ros.conversion import ObjectPose
 from nemo_ros.gallery import Gallery
 from nemo_ros.movie import Movie
 from nemo_ros.pipeline import load_estimators, warm_up
@@ -53,6 +54,7 @@ class Offline:
     timing: Timing
     worst: Sequence[report.Picture]
     model: str
+    symmetries: scoring.Symmetries
 
 
 def read_hidden(path: Path) -> dict[tuple[int, str], float]:
@@ -92,7 +94,8 @@ def replay_frames(
     estimators = load_estimators(str(model or default_model()))
     warm_up(estimators)
     config = ReplayConfig()
-    gallery, timing, tally = Gallery(truth), Timing(), Tally()
+    symmetries = {name: each.symmetry for name, each in estimators.items()}
+    gallery, timing, tally = Gallery(truth, symmetries), Timing(), Tally()
     answers: list[Answer] = []
     visible: dict[tuple[int, str], float] = {}
     tracker = Tracker(estimators, config.tracker)
@@ -104,7 +107,7 @@ def replay_frames(
         for track in record.outcome.result.tracks:
             visible[record.stamp_ns, track.id] = track.estimate.visible_fraction
     names = ", ".join(f"{e.bundle.card.name} {e.bundle.digest}" for e in estimators.values())
-    return Offline(answers, visible, timing, gallery.pictures(), names)
+    return Offline(answers, visible, timing, gallery.pictures(), names, symmetries)
 
 
 # -- films ----------------------------------------------------------------------------------------
@@ -136,9 +139,7 @@ def write_films(
                             film.add(shown, stamp)
                         continue
                     lines = [
-                        _caption(
-                            real.id, hidden.get((stamp, real.id)), errors.get((stamp, real.id))
-                        )
+                        _caption(real, hidden.get((stamp, real.id)), errors.get((stamp, real.id)))
                         for real in truth.get(stamp, ())
                     ]
                     data = np.frombuffer(live.overlays[stamp], np.uint8)
@@ -152,23 +153,29 @@ def write_films(
     return written
 
 
-def _caption(name: str, hidden: float | None, error: float | None) -> str:
+def _caption(real: ObjectPose, hidden: float | None, error: float | None) -> list[str]:
+    """What is said of an object, in one line or two."""
     said = "not found" if error is None else f"{error:.0f} deg off"
-    return f"car {name}: {said}" + ("" if hidden is None else f", {100 * hidden:.0f} % hidden")
+    lines = [f"{real.category} {real.id}: {said}"]
+    return lines if hidden is None else [*lines, f"{100 * hidden:.0f} % hidden"]
 
 
-def caption(image: Image, lines: Sequence[str]) -> Image:
-    """A copy of an image (H, W, 3) RGB with a dark strip of text below it."""
+def caption(image: Image, texts: Sequence[Sequence[str]]) -> Image:
+    """A copy of an image (H, W, 3) RGB with a dark strip below it, a column of lines per text."""
     height, width = image.shape[:2]
-    strip = max(18, round(height / 18))
-    canvas = np.full((height + strip, width, 3), 22, np.uint8)
+    line, columns = max(18, round(height / 18)), max(len(texts), 1)
+    rows = max((len(text) for text in texts), default=1)
+    canvas = np.full((height + line * rows, width, 3), 22, np.uint8)
     canvas[:height] = image
-    for number, line in enumerate(lines):
-        origin = (round(width * number / max(len(lines), 1)) + strip // 3, height + strip * 7 // 10)
-        cv2.putText(
-            canvas, line, origin, cv2.FONT_HERSHEY_DUPLEX, strip / 42, (235, 240, 245), 1,
-            cv2.LINE_AA,
-        )  # fmt: skip
+    font, scale, margin = cv2.FONT_HERSHEY_DUPLEX, line / 42, line // 3
+    widest = max(
+        (cv2.getTextSize(one, font, scale, 1)[0][0] for t in texts for one in t), default=1
+    )
+    scale *= min(1.0, (width / columns - 2 * margin) / max(widest, 1))
+    for column, text in enumerate(texts):
+        for row, one in enumerate(text):
+            at = (round(width * column / columns) + margin, height + line * row + line * 7 // 10)
+            cv2.putText(canvas, one, at, font, scale, (235, 240, 245), 1, cv2.LINE_AA)
     return canvas
 
 

@@ -22,8 +22,8 @@ APART_S = 0.5
 class Gallery:
     """With ground truth the largest rotation errors, without it the lowest scores."""
 
-    def __init__(self, truth: scoring.Truth) -> None:
-        self._truth = truth
+    def __init__(self, truth: scoring.Truth, symmetries: scoring.Symmetries | None = None) -> None:
+        self._truth, self._symmetries = truth, symmetries
         self._pool: list[tuple[float, int, str, bytes]] = []  # badness, -stamp, caption, JPEG
 
     def add(self, record: FrameRecord, start_ns: int) -> None:
@@ -50,7 +50,8 @@ class Gallery:
         """Badness and a caption; None when the frame has nothing to show."""
         if self._truth:
             real = self._truth.get(record.stamp_ns, ())
-            matches = scoring.match_frame(record.stamp_ns, real, poses_of(record.outcome))
+            found = poses_of(record.outcome)
+            matches = scoring.match_frame(record.stamp_ns, real, found, self._symmetries)
             if not matches:
                 return None
             worst = max(matches, key=lambda match: match.rotation_deg)

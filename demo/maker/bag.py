@@ -12,6 +12,7 @@ import numpy as np
 import numpy.typing as npt
 
 from maker import timeline, truth
+from maker.timeline import Timeline
 from maker.truth import Truth
 from nemo_model.boxes import Detection
 from nemo_model.camera import Camera
@@ -27,7 +28,6 @@ INFO_TOPIC = "/camera/camera_info"
 BOXES_TOPIC = "/detections"
 TRUTH_TOPIC = "/ground_truth/poses"
 FRAME_ID = "camera_optical_frame"
-CATEGORY = "car"
 
 NOISE = 1.2
 """Sensor noise, standard deviation in grey levels."""
@@ -65,16 +65,17 @@ def detector_boxes(truths: Sequence[Truth], rng: np.random.Generator) -> list[li
         score = float(np.clip(0.97 - 0.35 * t.hidden + 0.02 * rng.normal(), 0.3, 0.99))
         x1, y1, x2, y2 = (round(float(v), 2) for v in box)
         boxes[frames.index(t.frame)].append(
-            Detection((x1, y1, x2, y2), CATEGORY, round(score, 3), t.track_id)
+            Detection((x1, y1, x2, y2), t.category, round(score, 3), t.track_id)
         )
     return boxes
 
 
-def write(folder: Path, truths: list[Truth], out: Path, quality: int) -> None:
+def write(folder: Path, plan: Timeline, truths: list[Truth], out: Path, quality: int) -> None:
     """Write the bag and ground_truth.csv beside it; frames that are not rendered are left out.
 
     Args:
         folder: of rendered PNG files.
+        plan: of the recording.
         truths: of all frames.
         out: the bag's folder, made anew.
         quality: of JPEG, 0 to 100.
@@ -82,11 +83,11 @@ def write(folder: Path, truths: list[Truth], out: Path, quality: int) -> None:
     Raises:
         FileNotFoundError: when there is no frame at all.
     """
-    frames = [k for k in range(timeline.FRAMES) if (folder / f"{k:04d}.png").is_file()]
+    frames = [k for k in range(plan.frames) if (folder / f"{k:04d}.png").is_file()]
     if not frames:
         raise FileNotFoundError(f"{folder}: holds no frame; run `make_recording.py render` first")
     truths = [t for t in truths if t.frame in frames]
-    boxes = detector_boxes(truths, np.random.default_rng(timeline.SEED))
+    boxes = detector_boxes(truths, np.random.default_rng(plan.seed))
     camera = Camera(timeline.intrinsics(), timeline.WIDTH, timeline.HEIGHT)
     if out.exists():
         shutil.rmtree(out)
@@ -95,7 +96,7 @@ def write(folder: Path, truths: list[Truth], out: Path, quality: int) -> None:
             stamp = timeline.stamp_ns(frame)
             rendered = cv2.imread(str(folder / f"{frame:04d}.png"), cv2.IMREAD_COLOR)
             rendered = cv2.resize(rendered, (camera.width, camera.height))
-            image = camera_effects(rendered, np.random.default_rng((timeline.SEED, frame)))
+            image = camera_effects(rendered, np.random.default_rng((plan.seed, frame)))
             options = [cv2.IMWRITE_JPEG_QUALITY, quality]
             data = cv2.imencode(".jpg", image, options)[1].tobytes()
             make = bag.messages
@@ -107,7 +108,7 @@ def write(folder: Path, truths: list[Truth], out: Path, quality: int) -> None:
             jpeg = conversion.compressed_message(make, header, data, "jpeg")
             bag.write(IMAGE_TOPIC, COMPRESSED_IMAGE, stamp, jpeg)
             poses = [
-                ObjectPose(t.track_id, CATEGORY, 1.0, t.T_cam_obj, np.zeros((6, 6)), t.size)
+                ObjectPose(t.track_id, t.category, 1.0, t.T_cam_obj, np.zeros((6, 6)), t.size)
                 for t in truths
                 if t.frame == frame
             ]

@@ -12,8 +12,13 @@ from typing import Any
 import bpy
 import numpy as np
 
-from maker import street, timeline
-from maker.cars import place_car, vertices
+from maker import street, terrace, timeline
+from maker.assets import find
+from maker.models import place, vertices
+from maker.timeline import Timeline
+
+SCENES = {"street": street, "terrace": terrace}
+"""Modules with the models that they need (PLANTS) and a function that builds them."""
 
 
 @dataclass(frozen=True)
@@ -85,7 +90,7 @@ def _settings(quality: Quality) -> None:
     scene.render.image_settings.compression = 30
     scene.render.filter_size = 1.3
     cycles = scene.cycles
-    cycles.device, cycles.samples, cycles.seed = "CPU", quality.samples, timeline.SEED
+    cycles.device, cycles.samples = "CPU", quality.samples
     cycles.use_denoising, cycles.denoiser = True, "OPENIMAGEDENOISE"
     cycles.use_adaptive_sampling = False
     cycles.denoising_prefilter, cycles.denoising_quality = "FAST", "BALANCED"
@@ -98,11 +103,13 @@ def _settings(quality: Quality) -> None:
     scene.view_settings.exposure = 0.35
 
 
-def build(paths: dict[str, Path], quality: Quality) -> dict[str, Any]:
-    """Build the whole scene; return the size (3,) of each car by track id."""
+def build(name: str, plan: Timeline, cache: Path, quality: Quality) -> dict[str, Any]:
+    """Build a whole scene; return the size (3,) of each object by track id."""
     bpy.ops.wm.read_factory_settings(use_empty=True)
-    street.build(paths)
-    sizes = {p.track_id: place_car(paths[p.model], p) for p in timeline.CARS}
+    scene = SCENES[name]
+    models = find([*scene.PLANTS, *(p.model for p in plan.placements)], cache)
+    scene.build(models)
+    sizes = {p.track_id: place(models[p.model], p) for p in plan.placements}
     _world()
     _camera()
     _settings(quality)
@@ -110,7 +117,7 @@ def build(paths: dict[str, Path], quality: Quality) -> dict[str, Any]:
 
 
 def dump_geometry(path: Path, sizes: dict[str, Any]) -> None:
-    """Write an .npz with the world-frame triangles of every car and of the occluders.
+    """Write an .npz with the world-frame triangles of every object and of the occluders.
 
     Keys: points_<label> (N, 3) metres, faces_<label> (M, 3), size_<track id> (3,).
     """
@@ -150,7 +157,7 @@ def coarse_to_fine(frames: list[int]) -> list[int]:
     return order
 
 
-def render(folder: Path, frames: list[int]) -> None:
+def render(folder: Path, plan: Timeline, frames: list[int]) -> None:
     """Render those of the frames that are not there yet; a stopped run goes on where it was."""
     folder.mkdir(parents=True, exist_ok=True)
     scene, camera = bpy.context.scene, bpy.context.scene.camera
@@ -158,9 +165,9 @@ def render(folder: Path, frames: list[int]) -> None:
         target = frame_path(folder, frame)
         if target.exists():
             continue
-        T_world_cam = np.linalg.inv(timeline.T_cam_world(frame)) @ np.diag([1.0, -1, -1, 1])
+        T_world_cam = np.linalg.inv(plan.T_cam_world(frame)) @ np.diag([1.0, -1, -1, 1])
         camera.matrix_world = [list(row) for row in T_world_cam.T]
-        scene.cycles.seed = timeline.SEED + frame
+        scene.cycles.seed = plan.seed + frame
         partial = target.with_name(target.stem + "_partial.png")
         scene.render.filepath = str(partial)
         bpy.ops.render.render(write_still=True)

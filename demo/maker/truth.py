@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
-"""Ground truth by z-buffer: pose, amodal box and hidden share of every car in every frame."""
+"""Ground truth by z-buffer: pose, amodal box and hidden share of every object in every frame."""
 
 from __future__ import annotations
 
@@ -11,6 +11,7 @@ import numpy as np
 import numpy.typing as npt
 
 from maker import timeline
+from maker.timeline import Timeline
 from nemo_model.raster import rasterize
 
 Array = npt.NDArray[np.float64]
@@ -18,15 +19,16 @@ Array = npt.NDArray[np.float64]
 
 @dataclass(frozen=True)
 class Truth:
-    """What is true of one car in one frame.
+    """What is true of one object in one frame.
 
     Attributes:
         frame: index.
         stamp_ns: of the image.
-        track_id: of the car.
+        track_id: of the object.
+        category: of the object.
         T_cam_obj: (4, 4), object -> camera, metres.
-        size: extents (3,) of the car's bounding box in its own frame, metres.
-        box: amodal (x1, y1, x2, y2) of the car's mesh, pixels, not cut at the image's edge.
+        size: extents (3,) of the object's bounding box in its own frame, metres.
+        box: amodal (x1, y1, x2, y2) of the object's mesh, pixels, not cut at the image's edge.
         hidden: share in [0, 1] of the silhouette, inside the image, that something covers.
         cut: share in [0, 1] of the amodal box outside the image.
     """
@@ -34,6 +36,7 @@ class Truth:
     frame: int
     stamp_ns: int
     track_id: str
+    category: str
     T_cam_obj: Array
     size: Array
     box: Array
@@ -52,10 +55,13 @@ def _cut(box: Array) -> float:
     return float(1.0 - inside / np.prod(box[2:] - box[:2]))
 
 
-def compute(geometry: Path, frames: list[int] | None = None, shrink: int = 2) -> list[Truth]:
+def compute(
+    geometry: Path, plan: Timeline, frames: list[int] | None = None, shrink: int = 2
+) -> list[Truth]:
     """Compute the ground truth of all frames.
 
     Args:
+        plan: of the recording.
         geometry: the .npz that render.dump_geometry wrote.
         frames: indices, all of the timeline when None.
         shrink: the hidden share is counted on an image this many times smaller.
@@ -67,12 +73,12 @@ def compute(geometry: Path, frames: list[int] | None = None, shrink: int = 2) ->
     w, h = timeline.WIDTH // shrink, timeline.HEIGHT // shrink
     labels = [k.removeprefix("points_") for k in data if k.startswith("points_")]
     truths = []
-    for frame in range(timeline.FRAMES) if frames is None else frames:
-        T_cam_world = timeline.T_cam_world(frame)
+    for frame in range(plan.frames) if frames is None else frames:
+        T_cam_world = plan.T_cam_world(frame)
         points = {k: _move(data[f"points_{k}"], T_cam_world) for k in labels}
         depth = {k: rasterize(points[k], data[f"faces_{k}"], small, w, h)[2] for k in labels}
-        for placement in timeline.CARS:
-            label = f"car_{placement.track_id}"
+        for placement in plan.placements:
+            label = f"object_{placement.track_id}"
             size = data[f"size_{placement.track_id}"]
             uvw = points[label] @ K.T
             uv = uvw[:, :2] / uvw[:, 2:]
@@ -85,6 +91,7 @@ def compute(geometry: Path, frames: list[int] | None = None, shrink: int = 2) ->
                     frame=frame,
                     stamp_ns=timeline.stamp_ns(frame),
                     track_id=placement.track_id,
+                    category=placement.category,
                     T_cam_obj=T_cam_world @ timeline.T_world_obj(placement, float(size[2])),
                     size=size,
                     box=box,
@@ -100,7 +107,7 @@ FIELDS = ("frame", "stamp_ns", "id", "hidden", "cut", "azimuth_deg", "distance_m
 
 
 def write_csv(truths: list[Truth], path: Path) -> None:
-    """Write one line per car and frame: hidden share, azimuth, distance, true amodal box."""
+    """Write one line per object and frame: hidden share, azimuth, distance, true amodal box."""
     with path.open("w", newline="") as file:
         writer = csv.writer(file, lineterminator="\n")
         writer.writerow(FIELDS)

@@ -70,7 +70,7 @@ def write_strip(frames: list[Image], path: Path, width: int, columns: int = 3) -
 def main() -> int:
     """Run the command line."""
     parser = argparse.ArgumentParser(description=__doc__)
-    film = HERE.parent.parent / "build" / "demo" / "demo.mp4"
+    film = HERE.parent.parent / "build" / "demo" / "car" / "demo.mp4"
     parser.add_argument("--film", type=Path, default=film)
     parser.add_argument("--width", type=int, default=640)
     parser.add_argument("--step", type=int, default=2, help="take every n-th frame")

@@ -14,6 +14,7 @@ from scipy.spatial import ConvexHull, QhullError
 from nemo_model.errors import NemoError
 from nemo_model.sequences.wavefront import Soup, read_obj
 from nemo_model.synth.ac3d import read_ac
+from nemo_model.synth.axes import rotation_to_object
 from nemo_model.synth.materials import Material, Textures, find_texture, mtl_of, pack
 
 Array = npt.NDArray[np.float64]
@@ -71,21 +72,6 @@ class Model:
         """(3,) along the object's axes."""
         flat = self.points.reshape(-1, 3)
         return np.asarray(flat.max(0) - flat.min(0))
-
-
-def axis(name: str) -> Array:
-    """Unit vector (3,) of "x", "-x", ...."""
-    return (-1.0 if name.startswith("-") else 1.0) * np.eye(3)["xyz".index(name[-1])]
-
-
-def rotation_to_object(up: str, front: str) -> Array:
-    """R (3, 3), file to object frame: up to z, front to -y (x is y cross z).
-
-    >>> rotation_to_object("y", "z") @ [0.0, 0.0, 1.0]
-    array([ 0., -1.,  0.])
-    """
-    z, y = axis(up), -axis(front)
-    return np.stack([np.cross(y, z), y, z])
 
 
 def canonical(soup: Soup, up: str, front: str) -> Soup:

@@ -85,7 +85,8 @@ def run(args: argparse.Namespace) -> int:
     warm_up(estimators)
     tracker = Tracker(estimators, config.tracker)
     tally, timing = Tally(), Timing()
-    gallery = Gallery(truth) if args.report else None
+    symmetries = {name: getattr(e, "symmetry", NONE) for name, e in estimators.items()}
+    gallery = Gallery(truth, symmetries) if args.report else None
     frames: list[dict[str, Any]] = []
     answers: list[scoring.Answer] = []
     samples: list[report.Sample] = []
@@ -106,7 +107,6 @@ def run(args: argparse.Namespace) -> int:
                 gallery.add(record, start)
     if args.limit and answers:  # what comes after was not asked for, so it is not missed
         truth = {stamp: t for stamp, t in truth.items() if stamp <= answers[-1].stamp_ns}
-    symmetries = {name: getattr(e, "symmetry", NONE) for name, e in estimators.items()}
     scores = scoring.score(answers, truth, symmetries) if topics.ground_truth else None
     losses = bag.loss.words()
     if args.json is not None:
