@@ -6,7 +6,7 @@ from __future__ import annotations
 import argparse
 import json
 import math
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 from types import SimpleNamespace
 from typing import Any
@@ -134,6 +134,16 @@ def test_of_poses_that_look_alike_the_nearest_counts(
     assert found.rotation_error_deg == pytest.approx(error, abs=1e-4)
     expected = math.radians(error) ** 2
     assert found.rotation_nees == pytest.approx(expected, abs=1e-6)  # of a unit covariance
+
+
+def test_an_objects_own_symmetry_goes_before_its_categorys(photos: Path) -> None:
+    """A round table among tables, a plain one among bottles."""
+    sample = from_pascal3d(Pascal3D(photos, "car", split="val").objects)[0]
+    for own, models, error in ((0, 2, 0.0), (1, 0, 170.0), (None, 2, 10.0)):
+        told = [replace(sample, symmetry=own)]
+        double = Double(told, {sample.name: 170.0}, symmetry=Symmetry(models))
+        (found,) = evaluate(double, told, "robot")
+        assert found.rotation_error_deg == pytest.approx(error, abs=1e-4)
 
 
 def test_errors_are_measured_and_tabled(photos: Path) -> None:

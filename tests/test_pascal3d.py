@@ -42,6 +42,11 @@ def test_pixels_count_from_zero_and_angles_are_radians(tmp_path: Path) -> None:
     assert (item.name, item.cad_index, item.size) == ("a", 1, SIZE)
 
 
+def test_a_symmetry_is_read_where_there_is_one(tmp_path: Path) -> None:
+    assert load_one(tmp_path / "round", [thing(symmetry=0.0)]).symmetry == 0
+    assert load_one(tmp_path / "none", [thing()]).symmetry is None
+
+
 def test_focal_length_is_focal_times_viewport(tmp_path: Path) -> None:
     item = load_one(tmp_path, [thing(view=viewpoint(focal=2.0, viewport=300.0))])
     assert item.focal == 600.0

@@ -32,6 +32,7 @@ class Pascal3DObject:
     focal * viewport), `box` (x1, y1, x2, y2) and `principal_point` (x, y) in pixels from 0.
     `cad_index` counts from 1 (0: not annotated); `index` is the place in the image's record.
     `anchors`: named keypoints that are visible, pixels (x, y) from 0; empty where none are marked.
+    `symmetry`: turns about z that leave this object as it is (see Symmetry), where the file says.
     """
 
     name: str
@@ -51,6 +52,7 @@ class Pascal3DObject:
     size: tuple[int, int]
     index: int = 0
     anchors: Mapping[str, tuple[float, float]] = field(default_factory=dict)
+    symmetry: int | None = None
 
     @property
     def K(self) -> np.ndarray:
@@ -149,6 +151,7 @@ def _object(
         size=size,
         index=index,
         anchors=_anchors(entry),
+        symmetry=None if matfile.number(entry, "symmetry") is None else _whole(entry, "symmetry"),
     )
 
 

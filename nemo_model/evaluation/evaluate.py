@@ -27,7 +27,8 @@ ALL_PROTOCOLS = (*PROTOCOLS, "paper-subtype")
 class PoseEstimator(Protocol):
     """What is evaluated: nemo_model.estimator.Estimator, or a test's double of it.
 
-    It may have a `symmetry`; of the poses that look alike the one nearest to the truth counts.
+    It may have a `symmetry`; of the poses that look alike, by the object's own symmetry where the
+    data set tells it, the one nearest to the truth counts.
     """
 
     mesh: Mesh
@@ -124,7 +125,7 @@ def _together(estimator: Any, samples: Sequence[Sample]) -> Iterator[Result]:
 
 
 def _compared(estimator: PoseEstimator, sample: Sample, estimate: Estimate) -> Result:
-    symmetry: Symmetry = getattr(estimator, "symmetry", NONE)
+    symmetry: Symmetry = sample.symmetry_of(getattr(estimator, "symmetry", NONE))
     truth, found = sample.T_cam_obj[:3, :3], estimate.T_cam_obj[:3, :3]
     found = symmetry.nearest(found, truth)
     turn = Rotation.from_matrix(truth @ found.T).as_rotvec()

@@ -12,6 +12,7 @@ import numpy as np
 
 from nemo_model.datasets.kitti import KittiObject
 from nemo_model.datasets.pascal3d import Pascal3DObject
+from nemo_model.symmetry import Symmetry
 
 
 @dataclass(frozen=True)
@@ -30,7 +31,8 @@ class Sample:
 
     read_image gives (H, W, 3) RGB; box (4,) and K (3, 3) in pixels; T_cam_obj (4, 4) is the truth,
     lengths in `metric` ? metres : CAD units. `index` tells the objects of one image apart.
-    subtype: the annotated CAD model, 0 where there is none.
+    subtype: the annotated CAD model, 0 where there is none. symmetry: of this object (a round table
+    among others), None where the data set does not say.
     """
 
     name: str
@@ -43,12 +45,17 @@ class Sample:
     metric: bool
     street: StreetLabel | None = None
     subtype: int = 0
+    symmetry: int | None = None
 
     @property
     def azimuth_deg(self) -> float:
         """Azimuth in [0, 360) of the side that the camera sees: 0 the front, 180 the rear."""
         camera = -self.T_cam_obj[:3, :3].T @ self.T_cam_obj[:3, 3]
         return math.degrees(math.atan2(camera[0], -camera[1])) % 360.0
+
+    def symmetry_of(self, model: Symmetry) -> Symmetry:
+        """What turns it looks the same after: its own, else those of the model's category."""
+        return model if self.symmetry is None else Symmetry(self.symmetry)
 
     @property
     def centre_px(self) -> np.ndarray:
@@ -67,7 +74,7 @@ def from_pascal3d(objects: Sequence[Pascal3DObject]) -> list[Sample]:
     return [
         Sample(
             item.name, item.index, item.image_path, item.read_image, item.K, item.box,
-            item.T_cam_obj, metric=False, subtype=item.cad_index,
+            item.T_cam_obj, metric=False, subtype=item.cad_index, symmetry=item.symmetry,
         )
         for item in objects
     ]  # fmt: skip

@@ -37,7 +37,8 @@ class Case:
     kind: "object" (a detector's box), "part" (around the visible part), "off" (shifted and scaled),
     "cut" (by the image's edge), "small", "background" or "other" (another category). level: of
     occlusion, -1 where there is no object. T_cam_obj: the truth (4, 4), object units, None where
-    there is none. group: what may not be on both sides of a cross-validation.
+    there is none. group: what may not be on both sides of a cross-validation. symmetry: of this
+    object, None where the data set does not say.
     """
 
     kind: str
@@ -47,6 +48,7 @@ class Case:
     K: Array
     box: Array
     T_cam_obj: Array | None
+    symmetry: int | None = None
 
 
 def object_cases(
@@ -88,7 +90,7 @@ def object_cases(
         else:
             box = jittered(box, jitter, rng)
         group = groups.get(sample.name, sample.name)
-        yield Case(kind, level, group, image, K, box, sample.T_cam_obj)
+        yield Case(kind, level, group, image, K, box, sample.T_cam_obj, sample.symmetry)
 
 
 def empty_cases(
