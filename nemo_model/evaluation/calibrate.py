@@ -123,10 +123,11 @@ def calibrate(trials: Sequence[Trial], data: str) -> Calibration:
 def cross_validate(trials: Sequence[Trial], folds: int = FOLDS) -> dict[str, Any]:
     """Judge calibrations that were fitted without the groups (car models) that they are judged on.
 
-    Returns {} where there are fewer groups than folds.
+    Returns {} where there are fewer groups of objects than folds: without one of them nothing might
+    be left to fit.
     """
     groups = sorted({t.group for t in trials})
-    if len(groups) < folds:
+    if len({t.group for t in trials if t.error is not None}) < folds:
         return {}
     fold = {group: k % folds for k, group in enumerate(groups)}
     scored: list[tuple[Trial, float, float, float]] = []
