@@ -1,8 +1,10 @@
 #!/usr/bin/env python3
 # SPDX-License-Identifier: Apache-2.0
-"""The README's pictures from the film of `make demo`: demo.webp (animated) and demo.jpg (a strip).
+"""The pictures of the docs from the films of `make demo`: demo.webp (animated), demo.jpg (a strip).
 
 make demo && .venv/bin/python docs/images/make_demo_pictures.py
+.venv/bin/python docs/images/make_demo_pictures.py --name household --film \\
+    build/demo/household/demo.mp4 --strip-only
 """
 
 from __future__ import annotations
@@ -72,16 +74,21 @@ def main() -> int:
     parser = argparse.ArgumentParser(description=__doc__)
     film = HERE.parent.parent / "build" / "demo" / "car" / "demo.mp4"
     parser.add_argument("--film", type=Path, default=film)
+    parser.add_argument("--name", default="demo", help="of the files")
+    parser.add_argument("--strip-only", action="store_true", help="no animation")
     parser.add_argument("--width", type=int, default=640)
     parser.add_argument("--step", type=int, default=2, help="take every n-th frame")
     parser.add_argument("--rate", type=float, default=10.0, help="of the film, frames per second")
     args = parser.parse_args()
     frames = read(args.film)
-    quality = write_animation(frames, HERE / "demo.webp", args.width, args.step, args.rate)
-    write_strip(frames, HERE / "demo.jpg", 480)
-    for name in ("demo.webp", "demo.jpg"):
-        print(f"{HERE / name}: {(HERE / name).stat().st_size / 1e6:.2f} MB")
-    print(f"animation: quality {quality}")
+    written = [HERE / f"{args.name}.jpg"]
+    write_strip(frames, written[0], 480)
+    if not args.strip_only:
+        written.append(HERE / f"{args.name}.webp")
+        quality = write_animation(frames, written[1], args.width, args.step, args.rate)
+        print(f"animation: quality {quality}")
+    for path in written:
+        print(f"{path}: {path.stat().st_size / 1e6:.2f} MB")
     return 0
 
 
