@@ -20,8 +20,9 @@ from nemo_model.training.train import Checkpoint, NeuralMesh
 
 OPSET = 18
 PARITY = 1e-2
-"""Largest difference allowed between torch and onnxruntime, in a unit feature of a noise image: with
-weights stored as float16 0.0055 was seen."""
+"""Largest difference allowed between torch and onnxruntime, in a unit feature of a noise image.
+
+Weights are stored as float16; 0.0055 was seen with some."""
 HALF = "__half"
 """Ending of the names of weights stored as float16."""
 SMALL = 64
