@@ -347,7 +347,7 @@ def test_rendered_categories_have_the_sizes_of_their_models(tmp_path: Path) -> N
     )
     table, chair = read_family(path).categories
     assert table.size is not None
-    assert table.size.length_m == pytest.approx(0.87, abs=0.01)
+    assert table.size.length_m == pytest.approx(0.835, abs=0.01)
     assert (table.symmetry, chair.symmetry) == (2, 4)
 
 
