@@ -8,8 +8,8 @@
 measures the categories that model and file share, each on the split of its own data set, or all of
 them on one --test set; --set names it in the report. The occluded copies and every evaluation are
 kept in --work, so that a second run goes on. Writes categories.json, which keeps the sets of
-earlier runs, and categories.md to --out. A pose that looks like the truth, by the symmetry that the
-model's card tells, is right.
+earlier runs, and categories.md to --out. A pose that looks like the truth, by the object's symmetry
+or else the one that the model's card tells, is right. --write-card puts the figures into the cards.
 """
 
 from __future__ import annotations
@@ -24,6 +24,7 @@ import cv2
 import numpy as np
 from measured import LEVELS, Test, card_key, cell, errors_of, figures, measured, resampled
 
+from nemo_model.bundle import read_card, write_card
 from nemo_model.comparison.statistics import METRICS
 from nemo_model.datasets.common import DatasetError
 from nemo_model.errors import NemoError
@@ -54,6 +55,8 @@ def main(argv: list[str] | None = None) -> int:
         json.dumps(document, indent=1, allow_nan=False) + "\n"
     )
     (args.out / "categories.md").write_text(text + "\n")
+    if args.write_card:
+        write_cards(args.model, args.set, found)
     print(text)
     return 0
 
@@ -79,6 +82,7 @@ def _arguments(argv: list[str] | None) -> argparse.Namespace:
     parser.add_argument("--seed", type=int, default=0)
     parser.add_argument("--threads", type=int, default=1)
     parser.add_argument("--out", type=Path, default=RESULTS)
+    parser.add_argument("--write-card", action="store_true", help="also into the models' cards")
     return parser.parse_args(argv)
 
 
@@ -168,6 +172,17 @@ def _mean(errors: list[np.ndarray], seed: int) -> dict[str, Any]:
         row[metric] = float(values[k])
         row[f"{metric}_interval"] = [float(low[k]), float(high[k])]
     return row
+
+
+def write_cards(model: Path, name: str, found: dict[str, Any]) -> None:
+    """Put a set's figures into the cards of the family's categories."""
+    shared = {key: found[key] for key in ("split", "limit", "seed", "occluders")}
+    for category, row in found["categories"].items():
+        told = {"set": name, "root": row["root"], "source": row["source"], **shared,
+                "command": "benchmarks/categories.py"}  # fmt: skip
+        rows = {protocol: row[protocol] for protocol in PROTOCOLS if protocol in row}
+        card = read_card(model / category)
+        write_card(model / category, card.model_copy(update={"metrics": told | rows}))
 
 
 def merged(path: Path, name: str, found: dict[str, Any]) -> dict[str, Any]:

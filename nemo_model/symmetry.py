@@ -48,6 +48,11 @@ class Symmetry:
 NONE = Symmetry()
 
 
+def of_object(order: int | None, category: Symmetry) -> Symmetry:
+    """An object's own symmetry where its data set tells the order, else its category's."""
+    return category if order is None else Symmetry(order)
+
+
 def _about_z(angle: float) -> Array:
     c, s = math.cos(angle), math.sin(angle)
     return np.array([[c, -s, 0.0], [s, c, 0.0], [0.0, 0.0, 1.0]])

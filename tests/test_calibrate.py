@@ -8,6 +8,8 @@ import math
 import shutil
 from dataclasses import replace
 from pathlib import Path
+from types import SimpleNamespace
+from typing import Any
 
 import numpy as np
 import pytest
@@ -28,8 +30,12 @@ from nemo_model.evaluation.calibrate import (
     cross_validate,
     judge,
     quality,
+    trial,
 )
 from nemo_model.evaluation.spread import Errors, distances, fit_spread
+from nemo_model.evaluation.trials import Case
+from nemo_model.pose import transform
+from nemo_model.symmetry import Symmetry
 
 
 def trials(count: int, seed: int = 0, front_bias: float = 0.0) -> list[Trial]:
@@ -145,7 +151,25 @@ def test_cross_validation_judges_by_groups() -> None:
     assert found["objects"]["ece"] < 0.06
     assert 0.8 < found["objects"]["covariance"]["inside_90"] < 0.97
     assert found["background"]["median_score"] < 0.2
-    assert cross_validate([t for t in trials(300) if t.group == "model 0"]) == {}
+    one = [t for t in trials(300) if t.group == "model 0"]
+    assert cross_validate(one) == {}
+    photos = [t for t in trials(300) if t.kind == "background"]  # groups, but none of objects
+    assert cross_validate(one + photos) == {}
+
+
+def test_a_trial_is_right_by_its_objects_own_symmetry() -> None:
+    """Turned by 90 degrees: right for a square table, among tables that are oblong."""
+    turned = Rotation.from_rotvec([0.0, 0.0, math.pi / 2]).as_matrix()
+    t = np.array([0.0, 0.0, 2.0])
+    estimate: Any = SimpleNamespace(
+        statistics={}, crop=SimpleNamespace(R_crop_cam=np.eye(3)),
+        solution=SimpleNamespace(R=turned, t=t, hessian=np.eye(6)),
+    )  # fmt: skip
+    estimator: Any = SimpleNamespace(symmetry=Symmetry(2))
+    for own, error in ((4, 0.0), (None, 90.0), (0, 0.0), (1, 90.0)):
+        case = Case("object", 0, "g", np.zeros(0), np.eye(3), np.zeros(4), transform(np.eye(3), t),
+                    own)  # fmt: skip
+        assert trial(estimator, case, estimate).error_deg == pytest.approx(error, abs=1e-6)
 
 
 def test_quality_by_hand() -> None:

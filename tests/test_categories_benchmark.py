@@ -17,7 +17,7 @@ import training_set
 import yaml
 from pascal3d_files import write_set
 
-from nemo_model.bundle import SHARED, Bundle
+from nemo_model.bundle import SHARED, Bundle, read_card
 from nemo_model.family import write_family
 from nemo_model.mesh import mean_outline
 
@@ -85,6 +85,8 @@ def test_categories_are_measured_once_and_kept(
     assert "85.0: " in text
     assert str(root.parent) not in text
 
+    assert read_card(root / "family" / "van").metrics == {}
+
     def never(*_: Any) -> None:
         raise AssertionError("is evaluated again")
 
@@ -92,7 +94,10 @@ def test_categories_are_measured_once_and_kept(
 
     monkeypatch.setattr(measured.evaluate, "measure", never)
     monkeypatch.setattr(measured.occlude, "run", never)
-    assert benchmark.main(words(root, tmp_path)) == 0
+    assert benchmark.main(words(root, tmp_path, "--write-card")) == 0
+    told = read_card(root / "family" / "van").metrics
+    assert told["paper"] == van["paper"]
+    assert (told["set"], told["split"], told["seed"]) == ("own", "val", 0)
     with pytest.raises(AssertionError, match="again"):  # other objects
         benchmark.main(words(root, tmp_path, "--limit", "2"))
 

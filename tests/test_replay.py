@@ -391,11 +391,8 @@ def test_ids_of_the_detector_can_be_ignored(tmp_path, double):
     assert joined == ["car-1"] * 3
 
 
-def test_an_unknown_model_folder_is_an_error_of_the_user(bag, tmp_path):
-    with pytest.raises(NemoError):
+def test_wrong_options_are_errors_of_the_user(bag, tmp_path):
+    with pytest.raises(NemoError, match=r"card\.json"):
         run(bag, "--model", tmp_path)
-
-
-def test_a_negative_limit_is_refused(bag, double):
     with pytest.raises(NemoError, match="--limit is -1"):
         run(bag, "--limit", "-1")

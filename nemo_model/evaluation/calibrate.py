@@ -19,7 +19,7 @@ from nemo_model.evaluation import metrics
 from nemo_model.evaluation.spread import Errors, distances, fit_spread
 from nemo_model.evaluation.trials import Case
 from nemo_model.evidence import STATISTICS, VIEW
-from nemo_model.symmetry import Symmetry
+from nemo_model.symmetry import of_object
 
 Array = np.ndarray
 
@@ -71,7 +71,7 @@ def trial(estimator: Estimator, case: Case, estimate: Estimate) -> Trial:
     if truth is None or solution is None:
         return Trial(case.kind, case.level, case.group, values, math.inf)
     turn = estimate.crop.R_crop_cam
-    symmetry = estimator.symmetry if case.symmetry is None else Symmetry(case.symmetry)
+    symmetry = of_object(case.symmetry, estimator.symmetry)
     R = symmetry.nearest(turn @ truth[:3, :3], solution.R)
     turned = Rotation.from_matrix(R @ solution.R.T).as_rotvec()
     camera = -truth[:3, :3].T @ truth[:3, 3]

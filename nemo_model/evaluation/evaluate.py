@@ -17,7 +17,7 @@ from nemo_model.estimator import Estimate, Given
 from nemo_model.evaluation.samples import Sample, StreetLabel
 from nemo_model.mesh import Mesh
 from nemo_model.pose import geodesic
-from nemo_model.symmetry import NONE, Symmetry
+from nemo_model.symmetry import NONE, of_object
 
 PROTOCOLS = ("robot", "paper")
 ALL_PROTOCOLS = (*PROTOCOLS, "paper-subtype")
@@ -125,7 +125,7 @@ def _together(estimator: Any, samples: Sequence[Sample]) -> Iterator[Result]:
 
 
 def _compared(estimator: PoseEstimator, sample: Sample, estimate: Estimate) -> Result:
-    symmetry: Symmetry = sample.symmetry_of(getattr(estimator, "symmetry", NONE))
+    symmetry = of_object(sample.symmetry, getattr(estimator, "symmetry", NONE))
     truth, found = sample.T_cam_obj[:3, :3], estimate.T_cam_obj[:3, :3]
     found = symmetry.nearest(found, truth)
     turn = Rotation.from_matrix(truth @ found.T).as_rotvec()

@@ -12,7 +12,6 @@ import numpy as np
 
 from nemo_model.datasets.kitti import KittiObject
 from nemo_model.datasets.pascal3d import Pascal3DObject
-from nemo_model.symmetry import Symmetry
 
 
 @dataclass(frozen=True)
@@ -52,10 +51,6 @@ class Sample:
         """Azimuth in [0, 360) of the side that the camera sees: 0 the front, 180 the rear."""
         camera = -self.T_cam_obj[:3, :3].T @ self.T_cam_obj[:3, 3]
         return math.degrees(math.atan2(camera[0], -camera[1])) % 360.0
-
-    def symmetry_of(self, model: Symmetry) -> Symmetry:
-        """What turns it looks the same after: its own, else those of the model's category."""
-        return model if self.symmetry is None else Symmetry(self.symmetry)
 
     @property
     def centre_px(self) -> np.ndarray:

@@ -16,6 +16,7 @@ give it, as batch statistics would.
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from dataclasses import dataclass
 
 import torch
@@ -79,7 +80,10 @@ def moments(backbone: Backbone, pictures: Tensor) -> dict[str, Moments]:
     return found
 
 
-def _through(backbone: Backbone, pictures: Tensor, visit) -> None:  # type: ignore[no-untyped-def]
+Visit = Callable[[str, nn.Conv2d, Tensor], Tensor]
+
+
+def _through(backbone: Backbone, pictures: Tensor, visit: Visit) -> None:
     """Run the trunk; visit(name, convolution, output) gives what goes on instead of the output."""
     hooks = []
     for name, layer in backbone.trunk.named_modules():
@@ -87,7 +91,7 @@ def _through(backbone: Backbone, pictures: Tensor, visit) -> None:  # type: igno
 
             def hook(_: nn.Module, __: object, output: Tensor, *, name: str = name,
                      conv: nn.Conv2d = layer.conv) -> Tensor:  # fmt: skip
-                return visit(name, conv, output)  # type: ignore[no-any-return]
+                return visit(name, conv, output)
 
             hooks.append(layer.conv.register_forward_hook(hook))
     try:
