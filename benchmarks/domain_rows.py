@@ -6,7 +6,7 @@ A checkpoint lies in WORK/ROW-STEPS-SEED and is not made again; one that was sto
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -22,15 +22,12 @@ if TYPE_CHECKING:
 
     from nemo_model.meshes.meshset import MeshSet
     from nemo_model.training.config import TrainConfig
-    from nemo_model.training.samples import Sample, SampleMaker
 
 CATEGORY = "car"
 STYLE = 0.7
 """Share of the samples that take another photo's style."""
 PICTURES = 192
 """Of each domain, for the statistics of channels."""
-_WHICH = 0xD0
-"""Keeps the draw of a domain apart from what is drawn for the sample."""
 
 
 @dataclass(frozen=True)
@@ -105,24 +102,8 @@ def few_only(plan: Plan) -> Path:
 
 def mixed(plan: Plan) -> Path:
     """Half of the samples real, half rendered, over the mesh of the real set."""
-    from nemo_model.training.loader import category_geometry, load_photos, sample_maker
-    from nemo_model.training.parts import whole
-
-    config = _config(plan, "stanford")
-    done = _finished(plan, "mixed", config)
-    if done is not None:
-        return done
-    photos = load_photos(plan.backgrounds)
-    mesh, outline, _ = category_geometry(
-        Pascal3D(plan.real, CATEGORY, "stanford", plan.split), config.vertices
-    )
-    meshes = whole(CATEGORY, mesh, outline)
-    makers = [
-        sample_maker(root, plan.backgrounds, config.model_copy(update={"source": source}), meshes,
-                     photos=photos)[0]
-        for root, source in ((plan.real, "stanford"), (plan.synth, "synth"))
-    ]  # fmt: skip
-    return _learn(plan, "mixed", config, Mixed(makers, plan.seed))
+    config = _config(plan, "stanford", also_source="synth", also_share=0.5)
+    return _train(plan, "mixed", plan.real, config, also=plan.synth)
 
 
 ROWS: dict[str, tuple[str, Callable[[Plan], Path]]] = {
@@ -136,21 +117,6 @@ ROWS: dict[str, tuple[str, Callable[[Plan], Path]]] = {
     "few-only": ("the few labelled real photos alone", few_only),
     "mixed": ("rendered and real, half each, all labels", mixed),
 }
-
-
-class Mixed:
-    """Sample i is of one of several makers over the same meshes, by the seed and i alone."""
-
-    def __init__(self, makers: Sequence[SampleMaker], seed: int) -> None:
-        self.makers, self.seed = makers, seed
-
-    @property
-    def meshes(self) -> MeshSet:
-        return self.makers[0].meshes
-
-    def __call__(self, index: int) -> Sample:
-        rng = np.random.default_rng([self.seed, index, _WHICH])
-        return self.makers[int(rng.integers(len(self.makers)))](index)
 
 
 def _config(
@@ -190,30 +156,15 @@ def _finished(plan: Plan, row: str, config: TrainConfig) -> Path | None:
 
 def _train(
     plan: Plan, row: str, root: Path, config: TrainConfig, meshes: MeshSet | None = None,
-    initial: dict[str, Tensor] | None = None,
+    initial: dict[str, Tensor] | None = None, also: Path | None = None,
 ) -> Path:  # fmt: skip
     from nemo_model.training.train import train
 
     return _finished(plan, row, config) or train(
         root, plan.backgrounds, plan.folder(row), config, workers=plan.workers,
         threads=plan.threads, save_every=100, resume=True, meshes=meshes, initial=initial,
+        also=also,
     )  # fmt: skip
-
-
-def _learn(plan: Plan, row: str, config: TrainConfig, maker: Mixed) -> Path:
-    """As training.train.train, with samples of another maker."""
-    import torch
-
-    from nemo_model.training.ranks import joined
-    from nemo_model.training.train import Checkpoint, Subject, learn
-
-    torch.set_num_threads(plan.threads)
-    out = plan.folder(row)
-    path = out / "checkpoint.pt"
-    saved = Checkpoint.load(path) if path.is_file() else None
-    with joined() as ranks:
-        learn(Subject(maker), config, ranks, out, plan.workers, 100, saved, None)
-    return path
 
 
 def _adapted(plan: Plan, row: str, trained: Path) -> Path:

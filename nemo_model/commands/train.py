@@ -16,6 +16,9 @@ from nemo_model.errors import NemoError
 from nemo_model.meshes.meshset import MeshSet
 from nemo_model.systems import SYSTEMS, Run, system
 
+ALSO_SHARE = 0.25
+"""Share of the samples that are of the second data set, where nothing else is said."""
+
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("--root", type=Path, help="data set, PASCAL3D+ layout")
@@ -29,6 +32,11 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("--category", default="car")
     parser.add_argument("--source", default="stanford", choices=SOURCES)
     parser.add_argument("--split", default="train-fit")
+    parser.add_argument("--also", type=Path, metavar="DIR",
+                        help="a second data set of it, as rendered objects among photos")  # fmt: skip
+    parser.add_argument("--also-source", default="synth", choices=SOURCES)
+    parser.add_argument("--also-share", type=float, default=None, metavar="SHARE",
+                        help="of the samples that are of --also (default 0.25)")  # fmt: skip
     parser.add_argument("--views", default="all", choices=VIEWS,
                         help="seen: the four azimuth bins that the paper trains on")  # fmt: skip
     parser.add_argument("--steps", type=int, default=None, help="optimiser steps in all")
@@ -62,6 +70,10 @@ def run(args: argparse.Namespace) -> int:
         return _run_family(args)
     if args.root is None:
         raise NemoError("--root: give the folder of the data set, or a --family")
+    if args.also is None and args.also_share is not None:
+        raise NemoError("--also-share: give the second data set with --also")
+    if args.also is not None and args.system != "nemo":
+        raise NemoError(f"--also: '{args.system}' trains on one data set")
     if args.system != "nemo":
         return _run_system(args)
     if args.categories is not None:
@@ -79,6 +91,9 @@ def run(args: argparse.Namespace) -> int:
         "category": args.category, "source": args.source, "split": args.split, "views": args.views,
         "seed": args.seed,
     }  # fmt: skip
+    if args.also is not None:
+        share = ALSO_SHARE if args.also_share is None else args.also_share
+        values |= {"also_source": args.also_source, "also_share": share}
     if args.steps is not None:
         values["steps"] = args.steps
     if args.leave_out is not None:
@@ -91,6 +106,7 @@ def run(args: argparse.Namespace) -> int:
     path = train(
         args.root, args.backgrounds, args.out, config, workers=args.workers, threads=args.threads,
         save_every=args.save_every, resume=args.resume, initial=initial, meshes=meshes,
+        also=args.also,
     )  # fmt: skip
     if not first():
         return 0
@@ -100,7 +116,13 @@ def run(args: argparse.Namespace) -> int:
 
 def _run_family(args: argparse.Namespace) -> int:
     """Train several categories over one backbone, and export them to --out/model."""
-    for name, unset in (("root", None), ("meshes", None), ("leave_out", None), ("system", "nemo")):
+    for name, unset in (
+        ("root", None),
+        ("also", None),
+        ("meshes", None),
+        ("leave_out", None),
+        ("system", "nemo"),
+    ):
         if getattr(args, name) != unset:
             option = name.replace("_", "-")
             raise NemoError(f"--{option}: with --family this stands in its file, per category")

@@ -85,6 +85,10 @@ class TrainConfig(BaseModel):
     source: str = "stanford"
     split: str = "train-fit"
     views: Literal["all", "seen", "unseen"] = "all"
+    also_source: str = Field(default="synth", description="source of a second data set")
+    also_share: float = Field(
+        default=0.0, ge=0, lt=1, description="share of the samples that are of a second data set"
+    )
     width: int = Field(default=192, ge=32, multiple_of=32, description="crop width, pixels")
     height: int = Field(default=128, ge=32, multiple_of=32, description="crop height, pixels")
     features: int = Field(default=64, ge=1, description="channels of the feature map")

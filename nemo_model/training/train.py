@@ -23,8 +23,9 @@ from nemo_model.meshes.meshset import WHOLE, MeshSet, split
 from nemo_model.training.backbone import Backbone, load_imagenet
 from nemo_model.training.clock import Clock
 from nemo_model.training.config import TrainConfig
-from nemo_model.training.loader import Maker, batches, sample_maker
+from nemo_model.training.loader import Maker, batches
 from nemo_model.training.loss import Bank, Batch, Losses, Objective, smooth_features, total
+from nemo_model.training.mixed import maker_of
 from nemo_model.training.parts import whole
 from nemo_model.training.precision import Precision
 from nemo_model.training.ranks import Ranks, joined
@@ -170,10 +171,12 @@ def train(
     resume: bool = False,
     initial: Mapping[str, Tensor] | None = None,
     meshes: MeshSet | None = None,
+    also: Path | None = None,
 ) -> Path:
     """Train and return the path of the last checkpoint, out/checkpoint.pt.
 
     Args:
+        also: a second data set, of which config.also_share of the samples are.
         meshes: one per sub-type (see nemo make-mesh); by default one cuboid for the category.
         initial: weights of a NeuralMesh to start from; ImageNet's and random ones when None.
 
@@ -185,7 +188,7 @@ def train(
     _check_category(meshes, config)
     with joined() as ranks:
         check_share(config, ranks)
-        maker, _ = sample_maker(root, backgrounds, config, meshes, quiet=not ranks.first)
+        maker = maker_of(root, also, backgrounds, config, meshes, quiet=not ranks.first)
         saved = None
         if resume and ranks.first and path.exists():
             saved = Checkpoint.load(path)
