@@ -10,8 +10,11 @@ from typing import Any
 import numpy as np
 import pytest
 import training_set
+import yaml
 
 from nemo_model.errors import NemoError
+from nemo_model.training.families.config import read_family
+from nemo_model.training.families.train import family_maker
 from nemo_model.training.loader import sample_maker
 from nemo_model.training.mixed import Mixed, maker_of
 from nemo_model.training.train import Checkpoint, train
@@ -97,3 +100,26 @@ def test_a_second_set_and_its_share_belong_together(root: Path, also: Path) -> N
     missing = root / "no-such-folder"
     with pytest.raises(NemoError, match="no-such-folder"):
         maker_of(root, missing, root / "photos", config, quiet=True)
+
+
+def test_a_category_of_a_family_may_have_a_second_data_set(
+    root: Path, also: Path, tmp_path: Path
+) -> None:
+    member = {
+        "category": "car", "root": "made", "source": "stanford", "split": "train",
+        "licence": "none", "size": {"length_m": 4.3, "sigma": 0.1, "source": "made up"},
+        "also": {"root": "other", "source": "stanford", "share": 0.5},
+    }  # fmt: skip
+    (tmp_path / "family.yaml").write_text(yaml.safe_dump({"categories": [member]}))
+    family = read_family(tmp_path / "family.yaml")
+    assert "50% from other: stanford" in family.categories[0].data
+    roots, config = {"made": root, "other": also}, training_set.config()
+    made = family_maker(family, roots, root / "photos", config, quiet=True).makers[0]
+    shared = config.model_copy(update={"also_source": "stanford", "also_share": 0.5})
+    mixed = maker_of(root, also, root / "photos", shared, quiet=True)
+    assert isinstance(made, Mixed)
+    assert isinstance(mixed, Mixed)
+    assert [made.is_second(k) for k in range(50)] == [mixed.is_second(k) for k in range(50)]
+    np.testing.assert_array_equal(made(3).image, mixed(3).image)
+    with pytest.raises(NemoError, match=r"car: also: .*--roots other=DIR"):
+        family_maker(family, {"made": root}, root / "photos", config, quiet=True)

@@ -19,6 +19,16 @@ from nemo_model.training.config import TrainConfig
 SYNTH = "synth"
 
 
+class Also(BaseModel):
+    """A second data set of a category, as of rendered objects among photos."""
+
+    model_config = ConfigDict(frozen=True, extra="forbid")
+
+    root: str = Field(description="as of the category")
+    source: str = SYNTH
+    share: float = Field(gt=0, lt=1, description="of the category's samples")
+
+
 class Member(BaseModel):
     """One category."""
 
@@ -35,16 +45,18 @@ class Member(BaseModel):
     meshes: Path | None = Field(default=None, description="of nemo make-mesh; else one cuboid")
     leave_out: Path | None = Field(default=None, description="names of photos not to train on")
     data: str = Field(default="", description="for the card")
+    also: Also | None = None
 
     def config(self, base: TrainConfig) -> TrainConfig:
         """The settings of its samples."""
         left_out = () if self.leave_out is None else tuple(read_lines(self.leave_out))
-        return base.model_copy(
-            update={
-                "category": self.category, "source": self.source, "split": self.split,
-                "symmetry": 1 if self.symmetry is None else self.symmetry, "left_out": left_out,
-            }
-        )  # fmt: skip
+        changed: dict[str, object] = {
+            "category": self.category, "source": self.source, "split": self.split,
+            "symmetry": 1 if self.symmetry is None else self.symmetry, "left_out": left_out,
+        }  # fmt: skip
+        if self.also is not None:
+            changed |= {"also_source": self.also.source, "also_share": self.also.share}
+        return base.model_copy(update=changed)
 
 
 class Family(BaseModel):
@@ -85,9 +97,10 @@ def read_family(path: Path) -> Family:
 
 def _completed(each: Member, path: Path) -> Member:
     """With a size, a symmetry and what the card says of the data."""
-    known = {
-        "data": each.data or f"{Path(each.root).name}: {each.source}, {each.category}, {each.split}"
-    }
+    said = f"{Path(each.root).name}: {each.source}, {each.category}, {each.split}"
+    if each.also is not None:
+        said += f"; {each.also.share:.0%} from {Path(each.also.root).name}: {each.also.source}"
+    known = {"data": each.data or said}
     found = each.model_copy(
         update=known
         | {
@@ -131,10 +144,18 @@ def bound(entries: Sequence[str]) -> dict[str, Path]:
 
 def root_of(each: Member, roots: Mapping[str, Path]) -> Path:
     """The folder of a category's data. Raises NemoError where the name is not bound."""
-    folder = roots.get(each.root, Path(each.root))
+    return _folder(each.root, roots, f"{each.category}: root")
+
+
+def also_of(each: Member, roots: Mapping[str, Path]) -> Path | None:
+    """The folder of its second data set, None without one. Raises NemoError as root_of."""
+    return None if each.also is None else _folder(each.also.root, roots, f"{each.category}: also")
+
+
+def _folder(name: str, roots: Mapping[str, Path], where: str) -> Path:
+    folder = roots.get(name, Path(name))
     if not folder.is_dir():
         raise NemoError(
-            f"{each.category}: root: {folder}: no such folder; say where it is with "
-            f"--roots {each.root}=DIR"
+            f"{where}: {folder}: no such folder; say where it is with --roots {name}=DIR"
         )
     return folder

@@ -12,11 +12,12 @@ import torch
 from nemo_model.errors import NemoError
 from nemo_model.meshes.meshset import MeshSet
 from nemo_model.training.config import TrainConfig
-from nemo_model.training.families.config import Family, root_of
+from nemo_model.training.families.config import Family, also_of, root_of
 from nemo_model.training.families.loss import FamilyObjective
 from nemo_model.training.families.maker import FamilyMaker
 from nemo_model.training.families.start import family_weights
-from nemo_model.training.loader import load_photos, sample_maker
+from nemo_model.training.loader import load_photos
+from nemo_model.training.mixed import maker_of
 from nemo_model.training.ranks import joined
 from nemo_model.training.train import Checkpoint, Subject, check_share, learn
 
@@ -29,15 +30,14 @@ def family_maker(
     quiet: bool = False,
 ) -> FamilyMaker:
     """Read the data of all categories. Raises NemoError when some are missing."""
-    folders = [root_of(each, roots) for each in family.categories]
+    folders = [(root_of(each, roots), also_of(each, roots)) for each in family.categories]
     photos = load_photos(backgrounds, quiet)
     makers = []
-    for each, root in zip(family.categories, folders, strict=True):
+    for each, (root, also) in zip(family.categories, folders, strict=True):
         meshes = None if each.meshes is None else MeshSet.load(each.meshes)
         if meshes is not None and meshes.category != each.category:
             raise NemoError(f"{each.meshes}: meshes of '{meshes.category}', not '{each.category}'")
-        maker, _ = sample_maker(root, backgrounds, each.config(config), meshes, quiet, photos)
-        makers.append(maker)
+        makers.append(maker_of(root, also, backgrounds, each.config(config), meshes, quiet, photos))
     weights = [each.weight for each in family.categories]
     return FamilyMaker([maker.meshes for maker in makers], makers, weights, config.seed)
 
