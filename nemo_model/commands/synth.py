@@ -63,6 +63,8 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
                         help="standard deviation of a box's sides, share of its size")  # fmt: skip
     render.add_argument("--recoloured", type=float, default=Ranges.recoloured,
                         help="share of images with colours that are not the model's")  # fmt: skip
+    render.add_argument("--without", nargs="+", default=[], metavar="FAMILY",
+                        help="models to hold back, as those of a recording to be measured on")  # fmt: skip
     render.add_argument("--workers", type=int, default=1, help="processes")
     render.add_argument("--renderer", default="own", choices=("own", "cycles"),
                         help="cycles: light paths are traced by Blender's Cycles")  # fmt: skip
@@ -128,7 +130,9 @@ def _render(args: argparse.Namespace, entries: Sequence[Entry]) -> int:
     mine = of_category(entries, args.category)
     packages.fetch(_packages(mine), args.cache)
     ranges = Ranges(longest=args.size, elevation=(low, high), recoloured=args.recoloured)
-    settings = Settings(args.category, args.split, args.seed, args.box_jitter, ranges)
+    settings = Settings(
+        args.category, args.split, args.seed, args.box_jitter, ranges, tuple(args.without)
+    )
     cycles = Cycles(args.cycles_python, args.samples) if args.renderer == "cycles" else None
     names = build(
         entries, settings, args.count, args.cache, args.out, args.backgrounds, args.workers, cycles

@@ -51,6 +51,7 @@ class Settings:
         category, split, seed: of the set.
         box_jitter: standard deviation of each side of the boxes, share of the box's size.
         ranges: see scene.
+        without: families that the set does not show, of those of its split.
     """
 
     category: str
@@ -58,6 +59,7 @@ class Settings:
     seed: int = 0
     box_jitter: float = 0.0
     ranges: Ranges = field(default_factory=Ranges)
+    without: tuple[str, ...] = ()
 
     def name(self, index: int) -> str:
         """The name of image `index`."""
@@ -86,13 +88,24 @@ class Job:
     cycles: Cycles | None = None
 
 
-def chosen(entries: Sequence[Entry], category: str, split: str) -> list[tuple[int, Entry]]:
+def chosen(
+    entries: Sequence[Entry], category: str, split: str, without: Sequence[str] = ()
+) -> list[tuple[int, Entry]]:
     """The models of a category and split with their CAD numbers, which no split changes.
 
-    Raises NemoError on an unknown category or split.
+    Raises NemoError on an unknown category or split, a family to leave out that is not in it, or
+    where none is left.
     """
     every = of_category(entries, category)
-    families = set(split_families([entry.family for entry in every], split))
+    split_has = set(split_families([entry.family for entry in every], split))
+    unknown, families = sorted(set(without) - split_has), split_has - set(without)
+    if unknown or not families:
+        raise NemoError(
+            f"families to leave out: {unknown[0]} is none of {category}'s {split} split: "
+            f"{', '.join(sorted(split_has))}"
+            if unknown
+            else "families to leave out: all are"
+        )
     return [(k, entry) for k, entry in enumerate(every, 1) if entry.family in families]
 
 
@@ -112,12 +125,12 @@ def build(
         cycles: draws the pictures; None: the project's own renderer.
 
     Raises:
-        NemoError: on an unknown category or split, missing packages, a root whose images were
+        NemoError: on an unknown category, split or family, missing packages, a root whose images were
             made with other settings or another renderer, or a Cycles that cannot be run.
     """
     if count < 1 or workers < 1:
         raise NemoError("--count and --workers must be at least 1")
-    mine = chosen(entries, settings.category, settings.split)
+    mine = chosen(entries, settings.category, settings.split, settings.without)
     photos = tuple(photo_paths(backgrounds)) if backgrounds else ()
     _check(root, settings, mine, photos, cycles)
     for number, entry in tqdm(mine, desc="models", unit="model", leave=False, dynamic_ncols=True):
@@ -211,6 +224,7 @@ def _check(
         "photos": hashlib.sha256("\n".join(p.name for p in photos).encode()).hexdigest(),
         "credits": sorted({f"{e.author or 'unnamed'}, {e.licence} ({e.package})" for _, e in mine}),
     }  # fmt: skip
+    del content["without"]  # the models tell
     if cycles is not None:
         content["renderer"] = cycles.record()
     text = json.dumps(content, indent=1)
