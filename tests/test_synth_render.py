@@ -145,6 +145,23 @@ def test_no_family_is_in_both_splits(cache, root):
     assert not {i.cad_index for i in fit} & {i.cad_index for i in tune}
 
 
+def test_families_are_held_back_and_the_others_keep_their_numbers(cache, photos, tmp_path):
+    every = chosen(cache[1], "chair", "train")
+    held = every[0][1].family
+    left = chosen(cache[1], "chair", "train", [held])
+    assert left == [one for one in every if one[1].family != held]
+    settings = Settings("chair", "train", ranges=SMALL, without=(held,))
+    build(cache[1], settings, 8, cache[0], tmp_path, [photos])
+    with (tmp_path / "classes.csv").open(newline="") as file:
+        assert held not in {row["class"] for row in csv.DictReader(file)}
+    with pytest.raises(NemoError, match="other settings"):
+        build(cache[1], Settings("chair", "train", ranges=SMALL), 8, cache[0], tmp_path, [photos])
+    with pytest.raises(NemoError, match="no-such is none of chair's train split"):
+        chosen(cache[1], "chair", "train", ["no-such"])
+    with pytest.raises(NemoError, match="all are"):
+        chosen(cache[1], "chair", "train", sorted({one.family for _, one in every}))
+
+
 def test_jitter_moves_boxes_and_nothing_else(cache, root, photos, tmp_path):
     settings = Settings("chair", "val", box_jitter=0.1, ranges=SMALL)
     build(cache[1], settings, 6, cache[0], tmp_path, [photos])

@@ -64,7 +64,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     render.add_argument("--recoloured", type=float, default=Ranges.recoloured,
                         help="share of images with colours that are not the model's")  # fmt: skip
     render.add_argument("--without", nargs="+", default=[], metavar="FAMILY",
-                        help="models to hold back, as those of a recording to be measured on")  # fmt: skip
+                        help="models to hold back, as those to be measured on")  # fmt: skip
     render.add_argument("--workers", type=int, default=1, help="processes")
     render.add_argument("--renderer", default="own", choices=("own", "cycles"),
                         help="cycles: light paths are traced by Blender's Cycles")  # fmt: skip

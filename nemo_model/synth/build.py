@@ -125,8 +125,8 @@ def build(
         cycles: draws the pictures; None: the project's own renderer.
 
     Raises:
-        NemoError: on an unknown category, split or family, missing packages, a root whose images were
-            made with other settings or another renderer, or a Cycles that cannot be run.
+        NemoError: on an unknown category, split or family, missing packages, a root whose images
+            were made with other settings or another renderer, or a Cycles that cannot be run.
     """
     if count < 1 or workers < 1:
         raise NemoError("--count and --workers must be at least 1")
