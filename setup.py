@@ -80,6 +80,7 @@ setup(
         "nemo.commands": [
             "train = nemo_model.commands.train",
             "add-category = nemo_model.commands.add_category",
+            "average = nemo_model.commands.average",
             "export = nemo_model.commands.export",
             "evaluate = nemo_model.commands.evaluate",
             "occlude = nemo_model.commands.occlude",

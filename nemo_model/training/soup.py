@@ -1,0 +1,71 @@
+# SPDX-License-Identifier: Apache-2.0
+"""The mean of the weights of several trainings that went on from one another.
+
+Such a mean is often better than its parts (Wortsman et al., Model soups, ICML 2022, section 2), as
+long as the parts lie in one basin: trained on from the same weights, not from scratch.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import replace
+from pathlib import Path
+
+from torch import Tensor
+
+from nemo_model.errors import NemoError
+from nemo_model.training.start import bundle_weights
+from nemo_model.training.train import Checkpoint
+
+
+def averaged(parts: Sequence[Path], shares: Sequence[float]) -> Checkpoint:
+    """Return the weighted mean of checkpoints and bundles, ready to be exported.
+
+    Settings, meshes and steps are those of the last checkpoint; nothing can be resumed from it.
+
+    Args:
+        parts: checkpoint.pt files of nemo train, or folders of bundles; at least one checkpoint.
+        shares: their weights, positive, of any sum.
+
+    Raises:
+        NemoError: when a part cannot be read, does not fit the last checkpoint, or a share is not
+            a positive number.
+    """
+    if len(shares) != len(parts) or not all(0.0 < share < float("inf") for share in shares):
+        raise NemoError(f"shares: {len(parts)} positive numbers are needed, not {list(shares)}")
+    files = {part: Checkpoint.load(part) for part in parts if not part.is_dir()}
+    if not files:
+        raise NemoError("at least one part must be a checkpoint.pt of nemo train")
+    base = list(files.values())[-1]
+    states = []
+    for part in parts:
+        state = files[part].average if part in files else bundle_weights(part)
+        _check(part, state, base)
+        states.append(base.average | state)
+    total = sum(shares)
+    mean = {
+        name: _mean([state[name] for state in states], [share / total for share in shares])
+        for name in base.average
+    }
+    return replace(base, average=mean, resume={"model": {}, "optimiser": {}})
+
+
+def _mean(values: Sequence[Tensor], shares: Sequence[float]) -> Tensor:
+    """Of counters, which are whole numbers, the last one's."""
+    if not values[-1].is_floating_point():
+        return values[-1].clone()
+    found = sum(share * value.double() for share, value in zip(shares, values, strict=True))
+    assert isinstance(found, Tensor)
+    return found.to(values[-1].dtype)
+
+
+def _check(part: Path, state: dict[str, Tensor], base: Checkpoint) -> None:
+    """Raise NemoError for weights that the base has and this part has not, or of other shape."""
+    for name, value in base.average.items():
+        if name not in state and value.is_floating_point():
+            raise NemoError(f"{part}: has no weights {name}; it is of another network")
+        if name in state and state[name].shape != value.shape:
+            raise NemoError(
+                f"{part}: {name} is {tuple(state[name].shape)}, not {tuple(value.shape)}; only "
+                "trainings of the same network and mesh have a mean"
+            )
