@@ -218,7 +218,8 @@ def _set(name: str, found: dict[str, Any]) -> str:
             for each, row in categories.items()
         ]
         lines.append([MEAN, str(rows[levels[0]]["n"]), *(cell(rows[k]) for k in levels)])
-        lines.append(["asked", "", *(_asked(k, rows[k]["acc_pi_6"]) for k in levels)])
+        if not found["split"].startswith("train"):  # nothing is asked of what was learned from
+            lines.append(["asked", "", *(_asked(k, rows[k]["acc_pi_6"]) for k in levels)])
         parts += [f"Protocol {protocol}:", table(["category", "n", *levels], lines)]
     judged = next(p for p in ("robot", *mean) if p in mean)
     parts += [
