@@ -84,6 +84,10 @@ def test_categories_are_measured_once_and_kept(
     assert car["sha256"] in text
     assert "85.0: " in text
     assert str(root.parent) not in text
+    assert benchmark.main(words(root, tmp_path / "train", "--split", "train")) == 0
+    text = (tmp_path / "train" / "categories.md").read_text()
+    assert "| mean " in text
+    assert "asked" not in text  # nothing is, of what was learned from
 
     assert read_card(root / "family" / "van").metrics == {}
 

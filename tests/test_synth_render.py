@@ -156,9 +156,9 @@ def test_families_are_held_back_and_the_others_keep_their_numbers(cache, photos,
         assert held not in {row["class"] for row in csv.DictReader(file)}
     with pytest.raises(NemoError, match="other settings"):
         build(cache[1], Settings("chair", "train", ranges=SMALL), 8, cache[0], tmp_path, [photos])
-    with pytest.raises(NemoError, match="no-such is none of chair's train split"):
+    with pytest.raises(NemoError, match="--without no-such: is none of chair's train split"):
         chosen(cache[1], "chair", "train", ["no-such"])
-    with pytest.raises(NemoError, match="all are"):
+    with pytest.raises(NemoError, match="leaves no family"):
         chosen(cache[1], "chair", "train", sorted({one.family for _, one in every}))
 
 
@@ -220,6 +220,7 @@ def test_the_command_renders_and_lists(cache, photos, tmp_path, monkeypatch, cap
         (["--category", "chair", "--elevation", "50", "20"], "--elevation"),
         (["--category", "chair", "--size", "5"], "--size"),
         (["--category", "chair", "--backgrounds", "nowhere"], "nowhere"),
+        (["--category", "chair", "--without", "no-such"], "--without no-such"),
     ],
 )
 def test_wrong_options_are_refused(cache, tmp_path, monkeypatch, capsys, words, message):

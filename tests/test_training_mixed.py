@@ -4,6 +4,7 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
+from importlib.metadata import EntryPoint
 from pathlib import Path
 from typing import Any
 
@@ -12,6 +13,7 @@ import pytest
 import training_set
 import yaml
 
+from nemo_model import cli
 from nemo_model.errors import NemoError
 from nemo_model.training.families.config import read_family
 from nemo_model.training.families.train import family_maker
@@ -123,3 +125,43 @@ def test_a_category_of_a_family_may_have_a_second_data_set(
     np.testing.assert_array_equal(made(3).image, mixed(3).image)
     with pytest.raises(NemoError, match=r"car: also: .*--roots other=DIR"):
         family_maker(family, {"made": root}, root / "photos", config, quiet=True)
+
+
+def command(*words: object) -> int:
+    with pytest.MonkeyPatch.context() as patch:
+        point = EntryPoint("train", "nemo_model.commands.train", cli.GROUP)
+        patch.setattr(cli, "entry_points", lambda group: [point])
+        return cli.main(["train", *map(str, words)])
+
+
+SMALL = ("--set", "width=64", "height=64", "features=16", "vertices=150", "prototypes=4",
+         "picks=32", "clutter_cells=8", "batch=2", "warmup=1")  # fmt: skip
+
+
+@pytest.mark.parametrize(("more", "share"), [((), 0.25), (("--also-share", 0.5), 0.5)])
+def test_the_command_takes_a_second_data_set(
+    root: Path, also: Path, tmp_path: Path, more: tuple[object, ...], share: float
+) -> None:
+    words = ("--root", root, "--split", "train", "--backgrounds", root / "photos", "--steps", 1)
+    second = ("--also", also, "--also-source", "stanford", *more)
+    assert command(*words, "--out", tmp_path, "--workers", 0, *second, *SMALL) == 0
+    config = Checkpoint.load(tmp_path / "checkpoint.pt").config
+    assert (config.also_source, config.also_share) == ("stanford", share)
+
+
+@pytest.mark.parametrize(
+    ("words", "message"),
+    [
+        (("--root", "R", "--also-share", 0.5), "give the second data set with --also"),
+        (("--family", "F", "--also-share", 0.5), "give the second data set with --also"),
+        (("--root", "R", "--also", "A", "--system", "starmap"), "'starmap' trains on one data set"),
+        (("--family", "F", "--also", "A"), "with --family this stands in its file"),
+        (("--root", "R", "--also", "A", "--also-share", 1), "also_share"),
+        (("--root", "R", "--also", "A", "--also-share", 0), "and a share (--also-share)"),
+    ],
+)
+def test_what_does_not_go_together_is_told(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str], words: tuple[object, ...], message: str
+) -> None:
+    assert command("--backgrounds", tmp_path, "--out", tmp_path / "out", *words) == 2
+    assert message in capsys.readouterr().err

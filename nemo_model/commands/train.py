@@ -66,12 +66,12 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
 
 
 def run(args: argparse.Namespace) -> int:
+    if args.also is None and args.also_share is not None:
+        raise NemoError("--also-share: give the second data set with --also")
     if args.family is not None:
         return _run_family(args)
     if args.root is None:
         raise NemoError("--root: give the folder of the data set, or a --family")
-    if args.also is None and args.also_share is not None:
-        raise NemoError("--also-share: give the second data set with --also")
     if args.also is not None and args.system != "nemo":
         raise NemoError(f"--also: '{args.system}' trains on one data set")
     if args.system != "nemo":

@@ -97,16 +97,16 @@ def chosen(
     where none is left.
     """
     every = of_category(entries, category)
-    split_has = set(split_families([entry.family for entry in every], split))
-    unknown, families = sorted(set(without) - split_has), split_has - set(without)
-    if unknown or not families:
-        raise NemoError(
-            f"families to leave out: {unknown[0]} is none of {category}'s {split} split: "
-            f"{', '.join(sorted(split_has))}"
-            if unknown
-            else "families to leave out: all are"
-        )
-    return [(k, entry) for k, entry in enumerate(every, 1) if entry.family in families]
+    families = split_families([entry.family for entry in every], split)
+    for family in without:
+        if family not in families:
+            raise NemoError(
+                f"--without {family}: is none of {category}'s {split} split: {', '.join(families)}"
+            )
+    shown = set(families) - set(without)
+    if not shown:
+        raise NemoError(f"--without: leaves no family of {category}'s {split} split")
+    return [(k, entry) for k, entry in enumerate(every, 1) if entry.family in shown]
 
 
 def build(

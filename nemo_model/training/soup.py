@@ -12,7 +12,9 @@ from dataclasses import replace
 from pathlib import Path
 
 from torch import Tensor
+from torch.nn import functional as F
 
+from nemo_model.bundle import Bundle
 from nemo_model.errors import NemoError
 from nemo_model.training.start import bundle_weights
 from nemo_model.training.train import Checkpoint
@@ -21,15 +23,17 @@ from nemo_model.training.train import Checkpoint
 def averaged(parts: Sequence[Path], shares: Sequence[float]) -> Checkpoint:
     """Return the weighted mean of checkpoints and bundles, ready to be exported.
 
-    Settings, meshes and steps are those of the last checkpoint; nothing can be resumed from it.
+    Of vertex and clutter features, whose length means nothing, the directions are averaged.
+    Settings, meshes and steps are the last checkpoint's; nothing can be resumed from the mean.
 
     Args:
         parts: checkpoint.pt files of nemo train, or folders of bundles; at least one checkpoint.
         shares: their weights, positive, of any sum.
 
     Raises:
-        NemoError: when a part cannot be read, does not fit the last checkpoint, or a share is not
-            a positive number.
+        BundleError: when a bundle is not intact.
+        NemoError: when a part cannot be read, is of another category or network than the last
+            checkpoint, or a share is not a positive number.
     """
     if len(shares) != len(parts) or not all(0.0 < share < float("inf") for share in shares):
         raise NemoError(f"shares: {len(parts)} positive numbers are needed, not {list(shares)}")
@@ -39,15 +43,28 @@ def averaged(parts: Sequence[Path], shares: Sequence[float]) -> Checkpoint:
     base = list(files.values())[-1]
     states = []
     for part in parts:
-        state = files[part].average if part in files else bundle_weights(part)
+        if part in files:
+            category, state = files[part].config.category, files[part].average
+        else:
+            category, state = Bundle.load(part).card.category, bundle_weights(part)
+        if category != base.config.category:
+            raise NemoError(f"{part}: is of '{category}', not of '{base.config.category}'")
         _check(part, state, base)
         states.append(base.average | state)
     total = sum(shares)
     mean = {
-        name: _mean([state[name] for state in states], [share / total for share in shares])
+        name: _mean(
+            [_direction(name, state[name]) for state in states],
+            [share / total for share in shares],
+        )
         for name in base.average
     }
     return replace(base, average=mean, resume={"model": {}, "optimiser": {}})
+
+
+def _direction(name: str, value: Tensor) -> Tensor:
+    """Features (V, C) of the bank with length 1, as a bundle has them; others as they are."""
+    return F.normalize(value, dim=1) if name.startswith("bank.") else value
 
 
 def _mean(values: Sequence[Tensor], shares: Sequence[float]) -> Tensor:

@@ -30,7 +30,7 @@ K = np.array([[500.0, 0.0, 320.0], [0.0, 510.0, 240.0], [0.0, 0.0, 1.0]])
 def messages(request: pytest.FixtureRequest, repository: Path) -> Messages:
     """Both libraries' messages."""
     if request.param == "rclpy":
-        pytest.importorskip("vision_msgs")
+        pytest.importorskip("vision_msgs", reason="no vision_msgs for rclpy: call make setup")
         return RclpyMessages()
     store = get_typestore(Stores.ROS2_JAZZY)
     for path in sorted((repository / "interfaces").glob("*/msg/*.msg")):
