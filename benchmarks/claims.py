@@ -1,9 +1,10 @@
 # SPDX-License-Identifier: Apache-2.0
 """The paper's claims beside what the tables of `nemo table` found here, in one Markdown table.
 
-    python benchmarks/claims.py --results results
+    python benchmarks/claims.py --results benchmarks/results/tables
 
-reads results/KIND/table.csv of every kind that is there and writes benchmarks/results/claims.md.
+reads every */table.csv that is there (any --out of nemo table has them too) and writes
+benchmarks/results/claims.md. Of several tables of one kind the longest trainings count.
 The two columns of figures stand on different data and are never compared with each other; what is
 read off is whether the difference between systems points the same way.
 """
@@ -90,15 +91,15 @@ def markdown(rows: Sequence[Row]) -> str:
     """The page."""
     lines = [line for claim in CLAIMS for line in claim_rows(claim, rows)]
     data = sorted({f"{r['data']}, {r['source']}/{r['split']}" for r in rows})
-    steps = sorted({f"{r['steps']} steps x {r['batch']}" for r in rows})
+    batch = sorted({r["batch"] for r in rows})
     return "\n".join(
         [
             "# The paper's claims",
             "",
             f"pi/6 / pi/18 in %. The paper: {paper.SOURCE.split('. ')[0]}. Here: "
-            f"{'; '.join(data)}, trained with occluders for {'; '.join(steps)}; differences to "
-            "NeMo-SingleCuboid in points with 95 % intervals (bootstrap over objects and seeds). "
-            "The two stand on different data, occluders and backbones: compare within a column.",
+            f"{'; '.join(data)}, trained with occluders, {', '.join(batch)} samples a step; "
+            "differences to NeMo-SingleCuboid in points with 95 % intervals (bootstrap over objects "
+            "and seeds). The two stand on different data, occluders and backbones: compare within a column.",
             "",
             table(("claim", "system", "the paper", "here", "behind NeMo by, pi/6", "pi/18"), lines),
             "",
@@ -110,9 +111,10 @@ def markdown(rows: Sequence[Row]) -> str:
 
 def claim_rows(claim: Claim, rows: Sequence[Row]) -> list[tuple[str, ...]]:
     """The lines of a claim, the reference first; none where its table is not there."""
+    ordered = sorted(rows, key=lambda row: -int(row["steps"]))
     known = {
         (row["system"], row["metric"]): row
-        for row in reversed(rows)  # of several categories their mean comes first, and is taken
+        for row in reversed(ordered)  # of several categories their mean comes first, and is taken
         if row["kind"] == claim.kind and row["column"] == claim.column
     }
     lines = []
@@ -128,7 +130,7 @@ def claim_rows(claim: Claim, rows: Sequence[Row]) -> list[tuple[str, ...]]:
                 claim.words if not lines else "",
                 title,
                 published(claim, title),
-                f"{here} (n = {cells[0]['objects']}, {_seeds(cells[0])})",
+                f"{here} (n = {cells[0]['objects']}, {_trained(cells[0])})",
                 *(gap(row) if place else "" for row in cells),
             )
         )
@@ -153,9 +155,9 @@ def gap(row: Row) -> str:
     return f"{value:.1f} ({low:.1f} to {high:.1f})"
 
 
-def _seeds(row: Row) -> str:
+def _trained(row: Row) -> str:
     count = len(row["seeds"].split())
-    return "1 seed" if count == 1 else f"{count} seeds"
+    return f"{count} seed{'s' * (count > 1)}, {row['steps']} steps"
 
 
 if __name__ == "__main__":

@@ -18,7 +18,9 @@ def benchmark(repository: Path) -> ModuleType:
     return load_benchmark(repository, "claims")
 
 
-def write(folder: Path, kind: str, column: str, figures: dict[str, tuple[float, float]]) -> None:
+def write(
+    folder: Path, kind: str, column: str, figures: dict[str, tuple[float, float]], steps: int = 300
+) -> None:
     """A table.csv of one column, the first system the reference; value and difference."""
     (folder / kind).mkdir()
     with (folder / kind / "table.csv").open("w", encoding="utf-8", newline="") as file:
@@ -27,10 +29,10 @@ def write(folder: Path, kind: str, column: str, figures: dict[str, tuple[float, 
         for place, (system, (value, difference)) in enumerate(figures.items()):
             for metric in ("acc_pi_6", "acc_pi_18"):
                 row = {
-                    "kind": kind, "data": "cars", "source": "s", "split": "val", "system": system,
-                    "protocol": "paper", "occluders_in_training": "1", "column": column,
-                    "category": "car", "metric": metric, "value": value, "objects": "400",
-                    "seeds": "0 1 2", "steps": "300", "batch": "32",
+                    "kind": kind.split("-")[0], "data": "cars", "source": "s", "split": "val",
+                    "system": system, "protocol": "paper", "occluders_in_training": "1",
+                    "column": column, "category": "car", "metric": metric, "value": value,
+                    "objects": "400", "seeds": "0 1 2", "steps": str(steps), "batch": "32",
                 }  # fmt: skip
                 if place:
                     row |= {
@@ -48,14 +50,23 @@ def test_claims_stand_beside_the_papers_figures(
     write(tmp_path, "ablation", "L0", {"nemo": (0.9, 0.0), "nemo-no-contrast": (0.5, -0.4)})
     out = tmp_path / "claims.md"
     assert benchmark.main(["--results", str(tmp_path), "--out", str(out)]) == 0
-    text = " ".join(out.read_text().split())
-    assert "| NeMo-SingleCuboid | 45.8 / 15.1 | 75.0 / 75.0 (n = 400, 3 seeds) |" in text
+    text = " ".join(out.read_text().split()).replace("3 seeds, 300 steps", "as asked")
+    assert "| NeMo-SingleCuboid | 45.8 / 15.1 | 75.0 / 75.0 (n = 400, as asked) |" in text
     assert (
-        "| Res50-Specific | 41.3 / 13.8 | 70.0 / 70.0 (n = 400, 3 seeds) | 5.0 (4.0 to 7.0)" in text
+        "| Res50-Specific | 41.3 / 13.8 | 70.0 / 70.0 (n = 400, as asked) | 5.0 (4.0 to 7.0)"
+        in text
     )
-    assert "| nemo-no-contrast | | 50.0 / 50.0 (n = 400, 3 seeds) | 40.0 (39.0 to 42.0)" in text
+    assert "| nemo-no-contrast | | 50.0 / 50.0 (n = 400, as asked) | 40.0 (39.0 to 42.0)" in text
     assert "StarMap" not in text
     assert str(out) in capsys.readouterr().out
+
+
+def test_of_two_tables_the_longer_trainings_count(benchmark: ModuleType, tmp_path: Path) -> None:
+    out = tmp_path / "claims.md"
+    for name, steps, value in (("a", 300, 0.5), ("b", 1200, 0.8), ("c", 600, 0.6)):
+        write(tmp_path, f"occlusion-{name}", "L3", {"nemo": (value, 0.0)}, steps)
+    assert benchmark.main(["--results", str(tmp_path), "--out", str(out)]) == 0
+    assert "80.0 / 80.0 (n = 400, 3 seeds, 1200 steps)" in out.read_text()
 
 
 def test_without_tables_it_says_so(
