@@ -4,7 +4,8 @@
 Pictures of demo/recording at 720p (see node.py) with boxes of their two cars, shifted a little.
 Prints medians in ms of the stages for all boxes of a frame (crops, network, global search with its
 looks at mirror images, refinement), of what a frame of the tracker is made of, and the ratios; the
-last row is the tracker's own frame, in which one object has its periodic search (cold_most). The
+last row is the tracker's own frame, in which so many objects are looked at (look_most) and one has
+its periodic search (cold_most). The
 competition of boxes that overlap is not part of it.
 """
 
@@ -72,13 +73,17 @@ def stages(
     warm = taken(lambda: [estimator.solve(s, prior=T) for s, T in zip(seen, priors, strict=True)])
     # a check that agrees needs no second look; all boxes' over their number, as any may be chosen
     checks = taken(lambda: [estimator.solve(replace(one, pixels=None)) for one in seen])
-    turns = min(TrackerConfig().cold_most or len(seen), len(seen))
+    config = TrackerConfig()
+    turns = min(config.cold_most or len(seen), len(seen))
+    looks = min(config.look_most or len(seen), len(seen))
     return {
         "crops": observe - network, "network": network, "global search": cold,
         "refinement": warm, "first frame (all but refinement)": observe + cold,
         "tracked frame (all but the search)": observe + warm,
         "tracked frame with a search": observe + warm + cold,
         "tracked frame, searches in turn": observe + warm + checks * turns / len(seen),
+        "tracked frame, looks in turn too":
+            (observe + warm) * looks / len(seen) + checks * turns / len(seen),
     }  # fmt: skip
 
 

@@ -5,7 +5,8 @@
 
 Package, cache and sequences as of tracking.py. A search in every n-th frame of an object
 (tracker.cold_every) stands for n objects that are equally certain, of which one a frame has its
-search (tracker.cold_most: 1).
+search (tracker.cold_most: 1). --looks 1 --only crossing looks at one of two objects in each frame
+(tracker.look_most), the other is predicted.
 """
 
 from __future__ import annotations
@@ -24,9 +25,10 @@ from nemo_model.tracker import Tracker, TrackerConfig
 from nemo_ros.conversion import object_poses_of
 
 
-def followed(recording: Recording, estimator: Estimator, every: int) -> Tally:
+def followed(recording: Recording, estimator: Estimator, every: int, looks: int = 0) -> Tally:
     """The tracker's answers, with a search in every so many frames of an object."""
-    tracker = Tracker({CATEGORY: estimator}, TrackerConfig(cold_every=every, cold_most=0))
+    config = TrackerConfig(cold_every=every, cold_most=0, look_most=looks)
+    tracker = Tracker({CATEGORY: estimator}, config)
     tally = Tally()
     for k, (frame, truth) in enumerate(
         zip(frames_of(recording), truths_of(recording), strict=True)
@@ -43,13 +45,14 @@ def main() -> None:
     parser.add_argument("--only", nargs="*", default=list(TIMELINES), choices=list(TIMELINES))
     parser.add_argument("--seeds", type=int, nargs="+", default=[0, 1])
     parser.add_argument("--every", type=int, nargs="+", default=[1, 2, 4, 10])
+    parser.add_argument("--looks", type=int, default=0, help="objects looked at per frame; 0: all")
     args = parser.parse_args()
     estimator = Estimator.load(args.model)
     tallies: dict[int, list[Tally]] = {every: [] for every in args.every}
     for seed, name in product(args.seeds, args.only):
         recording = build(name, args.package, args.cache, seed)
         for every, found in tallies.items():
-            found.append(followed(recording, estimator, every))
+            found.append(followed(recording, estimator, every, args.looks))
     print("every  seen  answered  < 30 deg %  < 10 deg %  median deg  wrong above 0.9")
     for every, found in tallies.items():
         errors = np.array([e for tally in found for e in tally.errors.values()])

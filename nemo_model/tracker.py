@@ -7,8 +7,9 @@ stamp, its boxes and its image, so the same frames give the same bytes live and 
 1. the stamp is checked: not newer than the last one -> `StaleFrame`; far back -> start anew;
 2. boxes that came late are looked up in their own image and carried forward (`tracking.late`);
 3. every object is predicted, and boxes meet objects by id, overlap or place;
-4. objects are looked at in the order of their waiting, as far as the budget goes: a new one by the
-   global search, a known one from its predicted pose, also without a box; the others coast;
+4. objects are looked at in the order of their waiting, `look_most` of them and as far as the budget
+   goes: a new one by the global search, a known one from its predicted pose, also without a box;
+   the others coast;
 5. every object's state is judged. `docs/tracking.md` says what the states mean.
 """
 
@@ -27,7 +28,7 @@ from nemo_model.tracking.association import associate
 from nemo_model.tracking.budget import Clock, Purse
 from nemo_model.tracking.config import TrackerConfig
 from nemo_model.tracking.contest import First, contest
-from nemo_model.tracking.effort import take_turns
+from nemo_model.tracking.effort import take_turns, turn
 from nemo_model.tracking.intake import Accepted, accept
 from nemo_model.tracking.late import absorb
 from nemo_model.tracking.looking import doubted, refine, search, solve
@@ -230,12 +231,12 @@ class Tracker:
         return result
 
     def _work(self, tasks: Sequence[Task], frame: Frame, purse: Purse) -> dict[str, Look]:
-        """Look at as many objects as the budget allows, the longest waiting first."""
-        config = self.config
+        """Look at as many objects as settings and budget allow, the longest waiting first."""
+        config, left = self.config, self.config.look_most or len(tasks)
         looks: dict[str, Look] = {}
         chosen: list[Task] = []
         refined: list[First] = []
-        for task in sorted(tasks, key=lambda t: (-t.memory.waited, t.detection is None)):
+        for task in sorted(tasks, key=turn):
             memory = task.memory
             why = "" if task.detection is not None else obstacle(task, tasks, frame, config)
             if why:
@@ -246,10 +247,10 @@ class Tracker:
             solving = config.cost_warm_ms
             if first:
                 solving = config.cost_cold_ms * searches(memory.category, self.recogniser)
-            if not purse.pay(config.cost_observe_ms + solving):
-                memory.waited += 1
+            if not left or not purse.pay(config.cost_observe_ms + solving):
+                memory.waited, memory.waited_ns = memory.waited + 1, frame.stamp_ns
                 continue
-            memory.waited = 0
+            memory.waited, left = 0, left - 1
             chosen.append(task)
             if purse.timed:  # one by one: the clock decides about the next
                 refined += self._first_looks(chosen, frame, purse, looks)

@@ -68,6 +68,7 @@ _RANGES: Mapping[str, tuple[float, float, str]] = {
     "forget_after_s": (0, 3600, "a lost object is known again by its place until then, s"),
     "max_gap_s": (0, 3600, "a longer pause of the stream drops all objects, s; 0: never"),
     "reset_jump_s": (0, 3600, "a stamp further back than this starts anew, s"),
+    "look_most": (0, 1000, "objects of a frame that are looked at, the others wait; 0: all"),
     "weak_energy": (0, 1, "energy below this share of the object's usual is weak; 0: never"),
     "weak_every": (0, 1000, "while weak, frames between two global searches; 0: never"),
     "cold_every": (0, 100000, "frames between two global searches anyway; 0: never"),

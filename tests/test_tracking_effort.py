@@ -82,3 +82,30 @@ def test_weak_objects_do_not_wait_for_their_turn() -> None:
 def test_the_number_is_checked() -> None:
     with pytest.raises(ValueError, match="cold_most"):
         TrackerConfig(cold_most=-1)
+
+
+def test_of_many_objects_some_wait_a_frame_and_are_predicted() -> None:
+    tracker = Tracker({"car": Scored()}, TrackerConfig(look_most=3, cold_most=0))
+    waited: list[str] = []
+    for i in range(12):
+        named = [Detection(box, "car", 0.9, f"at {box[0]:g}") for box in BOXES]
+        result = tracker.step(frame(0.1 * i, *named))
+        assert result.waiting == 1
+        for track in result.tracks:
+            if track.predicted:
+                assert "waits for its turn" in track.reason
+                waited.append(track.id)
+        if i:  # the fourth object had to wait for its first look
+            assert len(result.tracks) == 4
+    assert max(Counter(waited).values()) - min(Counter(waited).values()) <= 1
+    assert len(set(waited)) == 4
+
+
+def test_as_many_objects_as_may_be_looked_at_never_wait() -> None:
+    for most in (4, 0):
+        tracker = Tracker({"car": Scored()}, TrackerConfig(look_most=most))
+        for i in range(4):
+            named = [Detection(box, "car", 0.9, f"at {box[0]:g}") for box in BOXES]
+            result = tracker.step(frame(0.1 * i, *named))
+            assert result.waiting == 0
+            assert not any(track.predicted for track in result.tracks)

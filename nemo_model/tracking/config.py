@@ -30,6 +30,8 @@ class TrackerConfig:
     # clock
     max_gap_s: float = 2.0  # all objects are forgotten when the stream paused longer; 0: never
     reset_jump_s: float = 1.0  # a stamp further back than this starts anew (a bag that loops)
+    # what is looked at
+    look_most: int = 8  # so many objects a frame, the longest waiting first; 0: all
     # search
     weak_energy: float = 0.7  # warm energy below this share of the object's usual: weak; 0: never
     weak_every: int = 3  # while weak, the global search runs every so many frames; 0: never

@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
-"""Which tracked objects of a frame are sought everywhere merely to be on the safe side.
+"""Which objects of a frame are looked at first, and which sought everywhere to be on the safe side.
 
 One object can afford a global search in every frame; of many, `cold_most` have one and the others
 go on as refined, in turn: the longer an object has been without its search and the less certain its
@@ -12,7 +12,7 @@ from collections.abc import Sequence
 from typing import TYPE_CHECKING
 
 from nemo_model.tracking.config import TrackerConfig
-from nemo_model.tracking.memory import Memory
+from nemo_model.tracking.memory import Memory, Task
 from nemo_model.tracking.states import State
 
 if TYPE_CHECKING:
@@ -21,6 +21,14 @@ if TYPE_CHECKING:
 CALM = 0.2
 """Doubt of a pose that is certain, beside one minus the score of another: such a one waits at most
 (1 + CALM) / CALM = 6 times as long."""
+
+
+def turn(task: Task) -> tuple[int, bool, int]:
+    """Sorts objects by who is looked at first: the longest waiting, then those with a box.
+
+    Of equals it is those that waited last, so that all wait as often.
+    """
+    return -task.memory.waited, task.detection is None, -task.memory.waited_ns
 
 
 def fresh(memory: Memory) -> bool:

@@ -126,6 +126,7 @@ class Memory:
     owed: bool = False  # a search did not fit into the budget
     passed_over: int = 0  # frames since a search was due that others had instead
     waited: int = 0  # frames without a turn
+    waited_ns: int = 0  # stamp of the frame in which it last waited
     jitter: Jitter = field(default_factory=lambda: Jitter())
     steadier: Steadier = field(default_factory=Steadier)
     history: deque[Past] = field(default_factory=lambda: deque(maxlen=32))

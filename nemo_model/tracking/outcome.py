@@ -47,7 +47,7 @@ def track_of(
         box = memory.box_at(ahead, frame.camera)
         estimate = aged(estimate, ahead, age)
     if look is None:
-        reason = f"waits for its turn (budget), predicted; before: {reason}"
+        reason = f"waits for its turn, predicted; before: {reason}"
         worth = standing.state is not State.LOST and age <= config.lost_after_s
     else:
         worth = standing.state is not State.LOST and not predicted and not look.obstacle
