@@ -98,8 +98,9 @@ def markdown(rows: Sequence[Row]) -> str:
             "",
             f"pi/6 / pi/18 in %. The paper: {paper.SOURCE.split('. ')[0]}. Here: "
             f"{'; '.join(data)}, trained with occluders, {', '.join(batch)} samples a step; "
-            "differences to NeMo-SingleCuboid in points with 95 % intervals (bootstrap over objects "
-            "and seeds). The two stand on different data, occluders and backbones: compare within a column.",
+            "differences to NeMo-SingleCuboid in points with 95 % intervals (bootstrap over "
+            "objects and seeds). The two stand on different data, occluders and backbones: compare "
+            "within a column.",
             "",
             table(("claim", "system", "the paper", "here", "behind NeMo by, pi/6", "pi/18"), lines),
             "",
