@@ -30,6 +30,7 @@ from nemo_model.training.families.train import family_maker, train_family
 from nemo_model.training.loss import Bank, Batch, Objective, apart
 from nemo_model.training.parts import whole
 from nemo_model.training.samples import Sample
+from nemo_model.training.soup import averaged
 from nemo_model.training.train import Checkpoint
 
 CONFIG = training_set.config(steps=4, others=20)
@@ -275,6 +276,19 @@ def test_export_writes_the_same_family_elsewhere(
         one, two = Bundle.load(exported / category), Bundle.load(tmp_path / "two" / category)
         np.testing.assert_array_equal(one.features, two.features)
         assert two.card.name == f"two/{category}"
+
+
+def test_a_family_has_a_mean_with_a_checkpoint_of_it(exported: Path) -> None:
+    checkpoint = exported.parent / "checkpoint.pt"
+    mean = averaged([exported, checkpoint], [0.5, 0.5])  # of the same weights
+    model = Checkpoint.load(checkpoint)
+    assert mean.family == model.family
+    for name, value in mean.average.items():
+        if name.startswith("bank."):
+            expected = torch.nn.functional.normalize(model.average[name], dim=1)
+            torch.testing.assert_close(value, expected, atol=1e-3, rtol=0)
+    with pytest.raises(NemoError, match="is of 'car'"):
+        averaged([exported / "car", checkpoint], [0.5, 0.5])
 
 
 def test_a_family_goes_on_from_a_family(root: Path, exported: Path, tmp_path: Path) -> None:

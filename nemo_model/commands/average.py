@@ -11,7 +11,8 @@ from nemo_model.errors import NemoError
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("parts", type=Path, nargs="+", metavar="PART",
-                        help="checkpoint.pt of nemo train, or folder of a bundle")  # fmt: skip
+                        help="checkpoint.pt of nemo train, or folder of a bundle or family"
+                        )  # fmt: skip
     parser.add_argument("--shares", type=float, nargs="+", metavar="SHARE",
                         help="weight of each part (default: all alike)")  # fmt: skip
     parser.add_argument("--out", type=Path, required=True, help="checkpoint.pt to write")

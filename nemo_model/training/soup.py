@@ -11,11 +11,13 @@ from collections.abc import Sequence
 from dataclasses import replace
 from pathlib import Path
 
+import torch
 from torch import Tensor
 from torch.nn import functional as F
 
 from nemo_model.bundle import Bundle
 from nemo_model.errors import NemoError
+from nemo_model.family import members
 from nemo_model.training.start import bundle_weights
 from nemo_model.training.train import Checkpoint
 
@@ -27,7 +29,8 @@ def averaged(parts: Sequence[Path], shares: Sequence[float]) -> Checkpoint:
     Settings, meshes and steps are the last checkpoint's; nothing can be resumed from the mean.
 
     Args:
-        parts: checkpoint.pt files of nemo train, or folders of bundles; at least one checkpoint.
+        parts: checkpoint.pt files of nemo train, or folders of bundles or families; at least one
+            checkpoint.
         shares: their weights, positive, of any sum.
 
     Raises:
@@ -46,7 +49,7 @@ def averaged(parts: Sequence[Path], shares: Sequence[float]) -> Checkpoint:
         if part in files:
             category, state = files[part].config.category, files[part].average
         else:
-            category, state = Bundle.load(part).card.category, bundle_weights(part)
+            category, state = _of_folder(part, base.config.category.split("+"))
         if category != base.config.category:
             raise NemoError(f"{part}: is of '{category}', not of '{base.config.category}'")
         _check(part, state, base)
@@ -60,6 +63,15 @@ def averaged(parts: Sequence[Path], shares: Sequence[float]) -> Checkpoint:
         for name in base.average
     }
     return replace(base, average=mean, resume={"model": {}, "optimiser": {}})
+
+
+def _of_folder(folder: Path, order: Sequence[str]) -> tuple[str, dict[str, Tensor]]:
+    """What a bundle is of and its weights; of a family that of all categories, in this order."""
+    bundles = {each.card.category: each for each in map(Bundle.load, members(folder))}
+    names = list(order) if set(order) == set(bundles) else list(bundles)
+    states = [bundle_weights(bundles[name].folder) for name in names]
+    theta = torch.cat([state["bank.raw_theta"] for state in states])
+    return "+".join(names), states[0] | {"bank.raw_theta": theta}
 
 
 def _direction(name: str, value: Tensor) -> Tensor:
