@@ -1,15 +1,13 @@
 # SPDX-License-Identifier: Apache-2.0
 """Objects followed over frames: which box belongs to which object, and where it is in between.
 
-One `Frame` goes in, one `StepResult` comes out; everything in between is decided by the frame's
-stamp, its boxes and its image, so the same frames give the same bytes live and offline. Per step:
+One `Frame` goes in, one `StepResult` comes out, decided by the frame's stamp, boxes and image
+alone: the same frames give the same bytes live and offline. Per step:
 
 1. the stamp is checked: not newer than the last one -> `StaleFrame`; far back -> start anew;
-2. boxes that came late are looked up in their own image and carried forward (`tracking.late`);
+2. late boxes are looked up in their own image and carried forward (`tracking.late`);
 3. every object is predicted, and boxes meet objects by id, overlap or place;
-4. objects are looked at in the order of their waiting, `look_most` of them and as far as the budget
-   goes: a new one by the global search, a known one from its predicted pose, also without a box;
-   the others coast;
+4. as many as may be are looked at, by a global search or from the prediction; the others coast;
 5. every object's state is judged. `docs/tracking.md` says what the states mean.
 """
 
@@ -211,6 +209,7 @@ class Tracker:
             return Task(memory, detection, detection.box)
         memory = self.memories[name]
         if memory.estimate is None:
+            memory.box, memory.camera = detection.box, frame.camera
             return Task(memory, detection, detection.box)
         ahead = memory.pose_at(frame.stamp_ns, self.config)
         expected = memory.box_at(ahead, frame.camera)
@@ -231,7 +230,7 @@ class Tracker:
         return result
 
     def _work(self, tasks: Sequence[Task], frame: Frame, purse: Purse) -> dict[str, Look]:
-        """Look at as many objects as settings and budget allow, the longest waiting first."""
+        """Look at as many objects as settings and budget allow."""
         config, left = self.config, self.config.look_most or len(tasks)
         looks: dict[str, Look] = {}
         chosen: list[Task] = []
@@ -365,6 +364,7 @@ class Tracker:
         for memory in list(self.memories.values()):
             look = looks.get(memory.id)
             if look is not None:
+                memory.looked_ns = look.stamp_ns
                 memory.standing = judge(memory.standing or begin(look), look, self.config)
             if forgotten(memory, look, frame.stamp_ns, self.config):
                 del self.memories[memory.id]
@@ -391,8 +391,9 @@ class Tracker:
         waiting = 0
         for task in tasks:
             memory = task.memory
-            waiting += memory.waited > 0
-            if self.memories.get(memory.id) is not memory or memory.estimate is None:
+            known = self.memories.get(memory.id) is memory
+            waiting += known and memory.waited > 0
+            if not known or memory.estimate is None:
                 continue
             track, worth = track_of(task, looks.get(memory.id), frame, self.config)
             (shown if worth else unseen).append(track)

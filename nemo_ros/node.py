@@ -326,6 +326,8 @@ class PoseNode(LifecycleNode):
             self._problem("boxes", rejected.reason)
         if outcome.result.reset:
             self._health.count("tracks cleared (stamps jumped back)")
+        if outcome.result.waiting:
+            self._health.count("objects that waited a frame", outcome.result.waiting)
         now = time.monotonic()
         result = outcome.result
         self._health.frame(

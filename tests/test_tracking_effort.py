@@ -109,3 +109,28 @@ def test_as_many_objects_as_may_be_looked_at_never_wait() -> None:
             result = tracker.step(frame(0.1 * i, *named))
             assert result.waiting == 0
             assert not any(track.predicted for track in result.tracks)
+
+
+def test_a_new_object_that_flickers_is_looked_at_however_many_there_are() -> None:
+    tracker = Tracker({"car": Scored()}, TrackerConfig(look_most=2))
+    for i in range(8):
+        boxes = BOXES[: 4 if i % 2 else 3]  # the last one has a box in every other frame
+        result = tracker.step(
+            frame(0.1 * i, *(Detection(b, "car", 0.9, f"{b[0]:g}") for b in boxes))
+        )
+    assert "470" in tracker.memories
+    assert result.waiting == 2
+
+
+def test_an_object_whose_last_look_failed_is_not_published_while_it_waits() -> None:
+    estimator = Scored()
+    tracker = Tracker({"car": estimator}, TrackerConfig(look_most=1, weak_every=0))
+    shown: list[set[str]] = []
+    for i in range(12):
+        if i == 8:
+            estimator.scores = {BOXES[0]: 0.05}
+        named = (Detection(b, "car", 0.9, f"{b[0]:g}") for b in BOXES[:2])
+        result = tracker.step(frame(0.05 * i, *named))
+        shown.append({t.id for t in result.tracks if t.predicted})
+    assert {"20", "170"} <= set().union(*shown[2:8])
+    assert "20" not in set().union(*shown[-2:])

@@ -23,12 +23,13 @@ CALM = 0.2
 (1 + CALM) / CALM = 6 times as long."""
 
 
-def turn(task: Task) -> tuple[int, bool, int]:
-    """Sorts objects by who is looked at first: the longest waiting, then those with a box.
+def turn(task: Task) -> tuple[bool, int, bool, int]:
+    """Sorts objects by who is looked at first: new ones, the longest waiting, those with a box.
 
     Of equals it is those that waited last, so that all wait as often.
     """
-    return -task.memory.waited, task.detection is None, -task.memory.waited_ns
+    memory = task.memory
+    return memory.estimate is not None, -memory.waited, task.detection is None, -memory.waited_ns
 
 
 def fresh(memory: Memory) -> bool:

@@ -127,6 +127,7 @@ class Memory:
     passed_over: int = 0  # frames since a search was due that others had instead
     waited: int = 0  # frames without a turn
     waited_ns: int = 0  # stamp of the frame in which it last waited
+    looked_ns: int = 0  # stamp of the last look at it
     jitter: Jitter = field(default_factory=lambda: Jitter())
     steadier: Steadier = field(default_factory=Steadier)
     history: deque[Past] = field(default_factory=lambda: deque(maxlen=32))

@@ -33,7 +33,7 @@ def track_of(
     """The track of an object that has an estimate, and whether its pose is worth publishing.
 
     It is worth it when this frame's image supports it, or has a box of it, and it is not lost; and
-    for lost_after_s when it only waits for its turn.
+    for lost_after_s when it only waits for its turn and the last look supported it.
     """
     memory = task.memory
     standing, estimate = memory.standing, memory.estimate
@@ -48,7 +48,8 @@ def track_of(
         estimate = aged(estimate, ahead, age)
     if look is None:
         reason = f"waits for its turn, predicted; before: {reason}"
-        worth = standing.state is not State.LOST and age <= config.lost_after_s
+        supported = standing.support_ns == memory.looked_ns
+        worth = supported and standing.state is not State.LOST and age <= config.lost_after_s
     else:
         worth = standing.state is not State.LOST and not predicted and not look.obstacle
     track = Track(

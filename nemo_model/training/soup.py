@@ -15,7 +15,7 @@ import torch
 from torch import Tensor
 from torch.nn import functional as F
 
-from nemo_model.bundle import Bundle
+from nemo_model.bundle import CARD, Bundle
 from nemo_model.errors import NemoError
 from nemo_model.family import members
 from nemo_model.training.start import bundle_weights
@@ -66,7 +66,12 @@ def averaged(parts: Sequence[Path], shares: Sequence[float]) -> Checkpoint:
 
 
 def _of_folder(folder: Path, order: Sequence[str]) -> tuple[str, dict[str, Tensor]]:
-    """What a bundle is of and its weights; of a family that of all categories, in this order."""
+    """What a bundle is of and its weights; of a family that of all categories, in this order.
+
+    A bundle that has categories below it stands for itself.
+    """
+    if (folder / CARD).is_file():
+        return Bundle.load(folder).card.category, bundle_weights(folder)
     bundles = {each.card.category: each for each in map(Bundle.load, members(folder))}
     names = list(order) if set(order) == set(bundles) else list(bundles)
     states = [bundle_weights(bundles[name].folder) for name in names]
