@@ -86,8 +86,8 @@ def read(results: Path) -> list[Row]:
                 for row in csv.DictReader(file)
                 if row["protocol"] == "paper" and row["occluders_in_training"] == "1"
             ]
-    counts = Counter(map(_data, found))
-    return [row for row in found if _data(row) == counts.most_common(1)[0][0]]
+    most = Counter(map(_data, found)).most_common(1)
+    return [row for row in found if _data(row) == most[0][0]]
 
 
 def markdown(rows: Sequence[Row]) -> str:

@@ -4,9 +4,8 @@
 Pictures of demo/recording at 720p (see node.py) with boxes of their two cars, shifted a little.
 Prints medians in ms of the stages for all boxes of a frame (crops, network, global search with its
 looks at mirror images, refinement), of what a frame of the tracker is made of, and the ratios; the
-last row is the tracker's own frame, in which so many objects are looked at (look_most) and one has
-its periodic search (cold_most). The
-competition of boxes that overlap is not part of it.
+last row is the tracker's own frame, in which at most look_most objects are looked at and cold_most
+have their periodic search. The competition of boxes that overlap is not part of it.
 """
 
 from __future__ import annotations

@@ -118,7 +118,7 @@ def test_a_new_object_that_flickers_is_looked_at_however_many_there_are() -> Non
         result = tracker.step(
             frame(0.1 * i, *(Detection(b, "car", 0.9, f"{b[0]:g}") for b in boxes))
         )
-    assert "470" in tracker.memories
+    assert tracker.memories["470"].estimate is not None
     assert result.waiting == 2
 
 

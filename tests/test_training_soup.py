@@ -3,6 +3,7 @@
 
 from __future__ import annotations
 
+import shutil
 from dataclasses import replace
 from importlib.metadata import EntryPoint
 from pathlib import Path
@@ -13,7 +14,7 @@ import torch
 import training_set
 
 from nemo_model import cli
-from nemo_model.bundle import Card, SizePrior
+from nemo_model.bundle import Card, SizePrior, write_card
 from nemo_model.errors import NemoError
 from nemo_model.mesh import cuboid, mean_outline
 from nemo_model.training.export import export
@@ -70,6 +71,11 @@ def test_one_part_may_be_a_bundle(parts: tuple[Path, Path], tmp_path: Path) -> N
     torch.testing.assert_close(theta, expected, atol=1e-3, rtol=0)
     with pytest.raises(NemoError, match=r"at least one .* checkpoint"):
         averaged([tmp_path / "car", tmp_path / "car"], [0.5, 0.5])
+    shutil.copytree(tmp_path / "car", tmp_path / "van")  # a category below it changes nothing
+    write_card(tmp_path / "van", card.model_copy(update={"category": "van"}))
+    (tmp_path / "van").rename(tmp_path / "car" / "van")
+    again = averaged([tmp_path / "car", parts[1]], [0.5, 0.5])
+    assert again.average["bank.raw_theta"].equal(theta)
 
 
 def test_what_does_not_fit_is_named(parts: tuple[Path, Path], tmp_path: Path) -> None:
