@@ -8,9 +8,9 @@ from __future__ import annotations
 
 import threading
 import time
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from typing import Any
 
 import numpy as np
@@ -22,6 +22,7 @@ from rclpy.lifecycle import TransitionCallbackReturn
 from rclpy.parameter import Parameter
 from ros_rig import camera, car, picture
 
+from nemo_model.boxes import Detection
 from nemo_model.camera import Camera, crop_camera
 from nemo_model.errors import NemoError
 from nemo_model.estimator import Estimate
@@ -105,13 +106,13 @@ def until(holds: Callable[[], bool], timeout: float = 5.0) -> None:
         time.sleep(0.01)
 
 
-def feed(node: PoseNode, stamp: int) -> None:
+def feed(node: PoseNode, stamp: int, cars: Sequence[Detection] = (car(),)) -> None:
     """One frame, handed to the callbacks as the executor does."""
     messages = RclpyMessages()
     header = conversion.header(messages, stamp, "camera")
     node._on_camera_info(conversion.camera_message(messages, header, camera()))
     node._on_image(conversion.image_message(messages, header, picture()))
-    node._on_boxes(conversion.boxes_message(messages, header, [car()]))
+    node._on_boxes(conversion.boxes_message(messages, header, list(cars)))
 
 
 def status(node: PoseNode, name: str) -> Status:
@@ -262,6 +263,18 @@ def test_states_are_published_with_the_frame(ros_environment: dict[str, str]) ->
         assert one.name == "track car-1"
         values = {pair.key: pair.value for pair in one.values}
         assert (values["state"], values["score"]) == ("tentative", "0.900")
+
+
+def test_objects_that_wait_for_their_turn_are_counted(ros_environment: dict[str, str]) -> None:
+    x1, y1, x2, y2 = car().box
+    beside = (x2 + 5.0, y1, x2 + 5.0 + (x2 - x1) / 2, y2)
+    cars = [replace(car(), track_id="a"), replace(car(), box=beside, track_id="b")]
+    with made(StandIn(), autostart=True, tracker__look_most=1) as node:
+        until(lambda: node.state == "active")
+        for i in range(3):
+            feed(node, 10**9 + i * 10**8, cars)
+            until(lambda i=i: node._health.counts().get("frames answered") == i + 1)
+        assert node._health.counts()["objects that waited a frame"] == 3
 
 
 def test_images_are_answered_at_once_and_late_boxes_caught_up(
