@@ -153,9 +153,9 @@ def bundle(plan: Plan, row: str) -> Path:
     folder = checkpoint.parent / "model"
     if (folder / "card.json").is_file():
         return folder
+    from nemo_model.training.checkpoint import Checkpoint
     from nemo_model.training.export import export
     from nemo_model.training.runs import size_prior
-    from nemo_model.training.train import Checkpoint
 
     found = Checkpoint.load(checkpoint)
     config = found.config

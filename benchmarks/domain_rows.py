@@ -86,7 +86,7 @@ def style_adabn(plan: Plan) -> Path:
 
 def few(plan: Plan) -> Path:
     """Rendered cars, then a few labelled photos."""
-    from nemo_model.training.train import Checkpoint
+    from nemo_model.training.checkpoint import Checkpoint
 
     before = Checkpoint.load(rendered(plan))
     config = _config(plan, "stanford", steps=plan.few_steps, left_out=_all_but_few(plan))
@@ -143,7 +143,7 @@ def _all_but_few(plan: Plan) -> tuple[str, ...]:
 
 def _finished(plan: Plan, row: str, config: TrainConfig) -> Path | None:
     """The checkpoint of a run that is done. Raises NemoError for one of other settings."""
-    from nemo_model.training.train import Checkpoint
+    from nemo_model.training.checkpoint import Checkpoint
 
     path = plan.folder(row) / "checkpoint.pt"
     if not path.is_file():
@@ -170,8 +170,8 @@ def _train(
 def _adapted(plan: Plan, row: str, trained: Path) -> Path:
     """A checkpoint with the channels' statistics of real photos; their poses are not looked at."""
     from nemo_model.training.adapt import adapt
+    from nemo_model.training.checkpoint import Checkpoint
     from nemo_model.training.export import trained as loaded
-    from nemo_model.training.train import Checkpoint
 
     path = plan.folder(row) / "checkpoint.pt"
     before = Checkpoint.load(trained)

@@ -28,7 +28,8 @@ from nemo_model.boxfit import pull
 from nemo_model.objective import background, evaluate, render
 from nemo_model.refine import solve_damped, step_pose
 from nemo_model.search import lookup_table, peaks, scan
-from nemo_model.solver import _box, _scene, solve_cold, solve_warm
+from nemo_model.solver import solve_cold, solve_warm
+from nemo_model.solver_input import hints_of, scene_of
 from nemo_model.synthetic import make_problem
 
 FLOPS_CAST = 24  # a cell's ray, square and place
@@ -111,10 +112,10 @@ def stages(size: tuple[int, int], channels: int, vertices: int) -> dict[str, Any
     model = car_model(vertices, channels)
     config = model.config
     problem = make_problem(model.table, model.clutter, 3, width, height, hidden=0.3)
-    scene, buffers = _scene(model, problem.features, problem.K_map)
+    scene, buffers = scene_of(model, problem.features, problem.K_map)
     work = buffers.work
     background(scene.features, model.clutter, False, scene.background)
-    box = _box(model, problem.box, problem.K_map, (True,) * 4, off=False)
+    box = hints_of(model, problem.box, problem.K_map, (True,) * 4, off=False)
     rng = np.random.default_rng(0)
     some = np.array([turned(problem.R, degrees, rng) for degrees in (0, 2, 4, 6, 8, 10, 12)])
     R, t = problem.R.copy(), problem.t.copy()

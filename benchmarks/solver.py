@@ -30,7 +30,8 @@ from solver_common import about, car_model
 from nemo_model.objective import Scene, background
 from nemo_model.pose import geodesic, rotation_from_angles
 from nemo_model.refine import RESULT, TOTAL, Schedule, climb_from
-from nemo_model.solver import SolverModel, _box, solve_cold, solve_warm
+from nemo_model.solver import SolverModel, solve_cold, solve_warm
+from nemo_model.solver_input import hints_of
 from nemo_model.solver_model import buffers_of
 from nemo_model.synthetic import Problem, make_problem
 
@@ -43,7 +44,7 @@ def adam_reference(model: SolverModel, problem: Problem, starts: np.ndarray) -> 
     background(flat, model.clutter, False, buffers.background)
     K = problem.K_map
     scene = Scene(flat, buffers.background, height, width, K[0, 0], K[1, 1], K[0, 2], K[1, 2])
-    box = _box(model, None, K, (True,) * 4, off=True)
+    box = hints_of(model, None, K, (True,) * 4, off=True)
     scored = np.zeros((len(starts), RESULT))
     places = np.repeat(problem.t[None], len(starts), axis=0)
     still = Schedule(0, 0.05, 0.05, 0.4, 0.6, 0, 0.05, model.length, 0.3, 0.15, 1e-4)

@@ -29,7 +29,8 @@ from nemo_model.bundle import Bundle
 from nemo_model.patches import make_patches
 from nemo_model.pose import geodesic
 from nemo_model.search import rotation_grid
-from nemo_model.solver import Solution, SolverConfig, SolverModel, _box, solve_cold, solve_warm
+from nemo_model.solver import Solution, SolverConfig, SolverModel, solve_cold, solve_warm
+from nemo_model.solver_input import hints_of
 from nemo_model.synthetic import Problem, make_problem
 
 HIDDEN = (0.0, 0.3, 0.5, 0.7)
@@ -89,7 +90,7 @@ def photographed(path: Path) -> list[Case]:
 def total(model: SolverModel, case: Case, found: Solution) -> float:
     """Return what the solver maximises: the energy and the box term."""
     problem = case.problem
-    box = _box(model, problem.box, problem.K_map, case.reliable, off=False)
+    box = hints_of(model, problem.box, problem.K_map, case.reliable, off=False)
     none, empty = np.zeros(6), np.zeros((6, 6))
     focal = problem.K_map[0, 0], problem.K_map[1, 1]
     term = pull(box.outline, found.R, found.t, box.rays, *focal, box.weights, box.sigmas,

@@ -19,6 +19,7 @@ from nemo_model.errors import NemoError
 from nemo_model.mesh import Mesh
 from nemo_model.meshes.neural import NeuralSubtype, arrays_of, read_more
 from nemo_model.symmetry import Symmetry
+from nemo_model.viewpoint import Reader, read_reader, reader_arrays
 
 CARD = "card.json"
 BACKBONE: Final = "backbone.onnx"
@@ -101,6 +102,7 @@ class Bundle:
         outline: mean support points (P, 3), object units: what a detector's box encloses.
         subtype: the CAD model that `mesh` stands for; 0: for the whole category.
         more: further meshes, for other sub-types; the estimator takes the likeliest.
+        reader: of the viewpoint prior; None: the backbone gives no context to read.
     """
 
     folder: Path
@@ -111,6 +113,7 @@ class Bundle:
     outline: npt.NDArray[np.float64]
     subtype: int = 0
     more: tuple[NeuralSubtype, ...] = ()
+    reader: Reader | None = None
 
     @property
     def meshes(self) -> tuple[NeuralSubtype, ...]:
@@ -165,9 +168,10 @@ class Bundle:
                 clutter = np.ascontiguousarray(data["clutter"], dtype=np.float32)
                 outline = np.asarray(data["outline"], dtype=np.float64)
                 subtype, more = read_more(data)
+                reader = read_reader(data)
         except (OSError, EOFError, KeyError, ValueError, zipfile.BadZipFile) as error:
             raise BundleError(f"{folder / NEURAL_MESH}: cannot be read ({error})") from error
-        bundle = Bundle(folder, card, mesh, features, clutter, outline, subtype, more)
+        bundle = Bundle(folder, card, mesh, features, clutter, outline, subtype, more, reader)
         for each in bundle.meshes:
             one = replace(bundle, mesh=each.mesh, features=each.features, outline=each.outline)
             _check_shapes(one)
@@ -226,6 +230,7 @@ def write_neural_mesh(bundle: Bundle) -> None:
         clutter=bundle.clutter,
         outline=bundle.outline.astype(np.float32),
         **arrays_of(bundle.subtype, bundle.more),
+        **reader_arrays(bundle.reader),
     )
     hashes = {path.name: sha256(path) for path in (bundle.onnx_path, folder / NEURAL_MESH)}
     write_card(folder, bundle.card.model_copy(update={"sha256": hashes}))

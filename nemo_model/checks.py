@@ -6,8 +6,12 @@ from __future__ import annotations
 import numpy as np
 import numpy.typing as npt
 
+from nemo_model.bundle import CARD, NEURAL_MESH, Bundle, BundleError
 from nemo_model.camera import FIRST_CELL, STRIDE, Camera, CropCamera
 from nemo_model.errors import NemoError
+from nemo_model.estimate import Given
+from nemo_model.evidence import STATISTICS, VIEW
+from nemo_model.features import FeatureExtractor
 
 Array = npt.NDArray[np.float64]
 
@@ -63,3 +67,35 @@ def whole_sides(box: Array, camera: Camera) -> tuple[bool, bool, bool, bool]:
         bool(x2 < camera.width - 1 - EDGE_PX),
         bool(y2 < camera.height - 1 - EDGE_PX),
     )
+
+
+def given_translation(given: Given, camera: Camera, crop: CropCamera) -> Array:
+    """The object's place (3,) in the crop's camera, object units. Raises NemoError if not one."""
+    centre = np.asarray(given.centre, dtype=np.float64)
+    if centre.shape != (2,) or not np.isfinite(centre).all():
+        raise NemoError(f"given: centre {centre.tolist()} must be two finite pixels")
+    if not 0.0 < given.distance < np.inf:
+        raise NemoError(f"given: distance {given.distance} must be positive")
+    ray = camera.ray(float(centre[0]), float(centre[1]))
+    return crop.R_crop_cam @ (ray / ray[2] * given.distance)
+
+
+def check_fit(bundle: Bundle, extractor: FeatureExtractor) -> None:
+    """Refuse a backbone or a calibration that belongs to another model or version."""
+    if extractor.channels not in (None, bundle.card.features):
+        raise BundleError(
+            f"{bundle.onnx_path}: gives {extractor.channels} channels, the card says "
+            f"{bundle.card.features}"
+        )
+    if bundle.reader is not None and bundle.reader.weight.shape[1] != extractor.context:
+        raise BundleError(
+            f"{bundle.onnx_path}: gives a context of {extractor.context} channels, the viewpoint "
+            f"prior of {NEURAL_MESH} reads {bundle.reader.weight.shape[1]}"
+        )
+    calibration = bundle.card.calibration
+    unknown = set(calibration.means) - {*STATISTICS, *VIEW} if calibration else None
+    if unknown:
+        raise BundleError(
+            f"{bundle.folder / CARD}: calibration.means: {', '.join(sorted(unknown))} not known "
+            "to this version; calibrate again"
+        )

@@ -42,6 +42,7 @@ class Observation:
         milliseconds: crop, features.
         pixels: (H, W, 3) uint8 crop, for a second look at its mirror image; None: without one.
         taken: (h, w) cells that another object explains, which say nothing of this one; or None.
+        context: (D,) float32 of the crop, from which the viewpoint prior is read; or None.
     """
 
     camera: Camera
@@ -51,6 +52,7 @@ class Observation:
     milliseconds: Mapping[str, float]
     pixels: npt.NDArray[np.uint8] | None
     taken: npt.NDArray[np.bool_] | None = None
+    context: npt.NDArray[np.float32] | None = None
 
 
 @dataclass(frozen=True, repr=False)
@@ -64,7 +66,7 @@ class Estimate:
         visible_fraction: share of the covered cells that show the object.
         occlusion: (h, w) int8 in cells of the crop: -1 not covered, 0 hidden, 1 visible.
         energy: value of the objective, cells times cosine.
-        margin: energy minus that of the best pose more than 25 degrees away.
+        margin: what was maximised minus that of the best pose more than 25 degrees away.
         size: (3,) extents along the object's x, y, z, metres.
         crop: the virtual camera that the map belongs to.
         category: of the model.
@@ -74,6 +76,7 @@ class Estimate:
         score_10: probability that the rotation is within 10 degrees; never above `score`.
         solution: what the solver found, in the crop's camera.
         subtype: the CAD model whose mesh was found likeliest; 0 where the bundle has one for all.
+        leaning: what the viewpoint prior adds to the energy; 0 without one.
     """
 
     T_cam_obj: Array
@@ -92,6 +95,7 @@ class Estimate:
     score_10: float = 0.0
     solution: Solution | None = None
     subtype: int = 0
+    leaning: float = 0.0
 
     def __repr__(self) -> str:
         """One line of what matters; the fields hold the rest."""

@@ -17,14 +17,22 @@ from pathlib import Path
 import numpy as np
 import numpy.typing as npt
 
-from nemo_model.bundle import CARD, Bundle, BundleError
+from nemo_model.bundle import Bundle
 from nemo_model.camera import Camera, CropCamera, crop_camera
-from nemo_model.checks import box_in_map, checked_prior, image_size, known_size, whole_sides
+from nemo_model.checks import (
+    box_in_map,
+    check_fit,
+    checked_prior,
+    given_translation,
+    image_size,
+    known_size,
+    whole_sides,
+)
 from nemo_model.confidence import probabilities, scaled
 from nemo_model.covariance import PLAIN, pose_covariance
 from nemo_model.errors import NemoError
 from nemo_model.estimate import Estimate, Given, Observation
-from nemo_model.evidence import STATISTICS, VIEW, View, background_scores, evidence
+from nemo_model.evidence import View, background_scores, evidence
 from nemo_model.features import FeatureExtractor
 from nemo_model.mesh import Mesh
 from nemo_model.meshes.meshset import index_of
@@ -36,6 +44,7 @@ from nemo_model.solver import Solution, SolverConfig, SolverModel, solve_cold, s
 from nemo_model.subtypes import likeliest
 from nemo_model.symmetry import Symmetry
 from nemo_model.together import compete
+from nemo_model.viewpoint import Viewpoint
 from nemo_model.visible_boxes import solve_cold_visible, trusted_sides
 
 __all__ = ["BOXES", "Estimate", "Estimator", "Given", "Observation"]
@@ -70,7 +79,7 @@ class Estimator:
         boxes: str = "whole",
         mirror: bool | None = None,
     ) -> None:
-        _check_fit(bundle, extractor)
+        check_fit(bundle, extractor)
         if boxes not in BOXES:
             raise NemoError(f"boxes: {boxes!r} is none of {', '.join(BOXES)}")
         self.even_views, self.boxes = even_views, boxes
@@ -226,15 +235,17 @@ class Estimator:
             return []
         pixels = np.stack([crop.warp(image) for crop in crops])
         cropped = time.perf_counter()
-        features = self.extractor(pixels)
+        features, contexts = self.extractor.look(pixels)
         end = time.perf_counter()
         stages = {
             "crop": 1e3 * (cropped - start) / len(crops),
             "features": 1e3 * (end - cropped) / len(crops),
         }
         return [
-            Observation(camera, crop, np.asarray(box, dtype=np.float64), one, stages, picture)
-            for crop, box, one, picture in zip(crops, boxes, features, pixels, strict=True)
+            Observation(camera, crop, np.asarray(box, float), one, stages, picture, context=context)
+            for crop, box, one, context, picture in zip(
+                crops, boxes, features, contexts, pixels, strict=True
+            )
         ]
 
     def solve(
@@ -262,14 +273,15 @@ class Estimator:
         mirroring = 0.0
         doubtful = prior is None and found[place][1].relative_margin < DOUBT
         if self.mirror and doubtful and seen.pixels is not None:
-            mirrored, mirroring = self._mirror_image(seen, seen.pixels)
+            mirror, mirroring = self._mirror_image(seen, seen.pixels)
             pairs = zip(tried, found, strict=True)
-            found = [each._again(seen, mirrored, *one) for each, one in pairs]
+            found = [each._again(seen, mirror, *one) for each, one in pairs]
             place = likeliest([solution for _, solution in found])
         view, solution = found[place]
         solved = time.perf_counter() - mirroring
         mode = "cold" if prior is None else "warm"
-        result = tried[place]._estimate(solution, view, seen.crop, mode)
+        viewpoint = self.viewpoint(seen)
+        result = tried[place]._estimate(solution, view, seen.crop, mode, viewpoint)
         end = time.perf_counter()
         milliseconds = {
             **seen.milliseconds,
@@ -279,16 +291,23 @@ class Estimator:
         }
         return replace(result, milliseconds=milliseconds)
 
+    def viewpoint(self, seen: Observation) -> Viewpoint | None:
+        """What the crop as a whole says of the rotation; None where the bundle has no prior."""
+        reader = self.bundle.reader
+        return None if reader is None or seen.context is None else reader(seen.context)
+
     def _mirror_image(
         self, seen: Observation, pixels: npt.NDArray[np.uint8]
-    ) -> tuple[npt.NDArray[np.float32], float]:
-        """Features (h, w, C) of the crop's mirror image, and the seconds that they took."""
+    ) -> tuple[Observation, float]:
+        """The observation of the crop's mirror image, and the seconds that it took."""
         start = time.perf_counter()
-        features = self.extractor(np.ascontiguousarray(pixels[None, :, ::-1]))[0]
+        found, context = self.extractor.look(np.ascontiguousarray(pixels[None, :, ::-1]))
+        features = found[0]
         if seen.taken is not None:
             taken = mirrored_cells(seen.taken, float(seen.crop.map_K()[0, 2]))
             features = np.where(taken[..., None], np.float32(0.0), features)
-        return features, time.perf_counter() - start
+        mirror = replace(seen, features=features, context=context[0])
+        return mirror, time.perf_counter() - start
 
     def _solve(
         self, seen: Observation, prior: Array | None, given: Given | None, trust_box: bool
@@ -302,7 +321,7 @@ class Estimator:
             features = np.where(seen.taken[..., None], np.float32(0.0), features)
         where = (self.solver, features, K)
         if prior is None:
-            solution = self.cold(*where, box_map, given_t, reliable)
+            solution = self.cold(*where, box_map, given_t, reliable, self.viewpoint(seen))
         else:
             T = crop.R_crop_cam @ checked_prior(prior)[:3]
             if T[2, 3] <= 0.0:
@@ -312,18 +331,20 @@ class Estimator:
                 reliable = (False, False, False, False)
             elif self.boxes == "visible":
                 reliable = trusted_sides(self.solver, R, t, K, box_map, reliable)
-            solution = solve_warm(*where, R, t, box_map, given_t, reliable)
+            solution = solve_warm(*where, R, t, box_map, given_t, reliable, self.viewpoint(seen))
         view = View(features, K, box_map, reliable, given is not None)
         return self._trusting(view, solution), solution
 
     def _again(
-        self, seen: Observation, mirrored: npt.NDArray[np.float32], view: View, first: Solution
+        self, seen: Observation, mirror: Observation, view: View, first: Solution
     ) -> tuple[View, Solution]:
-        """The global search once more, with the mirror image's features (h, w, C) as well."""
+        """The global search once more, in the mirror image as well."""
         given_t, box_map = first.t if view.fixed else None, box_in_map(seen.box, seen.crop)
         view = view._replace(reliable=whole_sides(seen.box, seen.camera))
-        look = Look(view.features, view.K, box_map, given_t, view.reliable)
-        solution = search_both(self.solver, self.cold, first, look, mirrored)
+        look = Look(view.features, view.K, box_map, given_t, view.reliable, self.viewpoint(seen))
+        solution = search_both(
+            self.solver, self.cold, first, look, mirror.features, self.viewpoint(mirror)
+        )
         return self._trusting(view, solution), solution
 
     def _trusting(self, view: View, solution: Solution) -> View:
@@ -333,10 +354,17 @@ class Estimator:
         found = (solution.R, solution.t, view.K, view.box, view.reliable)
         return view._replace(reliable=trusted_sides(self.solver, *found))
 
-    def _estimate(self, solution: Solution, view: View, crop: CropCamera, mode: str) -> Estimate:
+    def _estimate(
+        self,
+        solution: Solution,
+        view: View,
+        crop: CropCamera,
+        mode: str,
+        viewpoint: Viewpoint | None,
+    ) -> Estimate:
         R_cam_crop = crop.R_crop_cam.T
         position = R_cam_crop @ solution.t * self.metres_per_unit
-        values = evidence(self.solver, view, solution, crop.scale, self.symmetry)
+        values = evidence(self.solver, view, solution, crop.scale, self.symmetry, viewpoint)
         calibration = self.bundle.card.calibration
         right, precise = probabilities(calibration, values, self.even_views)
         found = solution.energy > 0.0
@@ -366,31 +394,5 @@ class Estimator:
             milliseconds={},
             subtype=self.subtype,
             solution=solution,
+            leaning=solution.leaning,
         )
-
-
-def _check_fit(bundle: Bundle, extractor: FeatureExtractor) -> None:
-    """Refuse a backbone or a calibration that belongs to another model or version."""
-    if extractor.channels not in (None, bundle.card.features):
-        raise BundleError(
-            f"{bundle.onnx_path}: gives {extractor.channels} channels, the card says "
-            f"{bundle.card.features}"
-        )
-    calibration = bundle.card.calibration
-    unknown = set(calibration.means) - {*STATISTICS, *VIEW} if calibration else None
-    if unknown:
-        raise BundleError(
-            f"{bundle.folder / CARD}: calibration.means: {', '.join(sorted(unknown))} not known "
-            "to this version; calibrate again"
-        )
-
-
-def given_translation(given: Given, camera: Camera, crop: CropCamera) -> Array:
-    """The object's place (3,) in the crop's camera, object units. Raises NemoError if not one."""
-    centre = np.asarray(given.centre, dtype=np.float64)
-    if centre.shape != (2,) or not np.isfinite(centre).all():
-        raise NemoError(f"given: centre {centre.tolist()} must be two finite pixels")
-    if not 0.0 < given.distance < np.inf:
-        raise NemoError(f"given: distance {given.distance} must be positive")
-    ray = camera.ray(float(centre[0]), float(centre[1]))
-    return crop.R_crop_cam @ (ray / ray[2] * given.distance)

@@ -15,11 +15,13 @@ from typing import NamedTuple
 import numba
 import numpy as np
 import numpy.typing as npt
+from scipy.spatial.transform import Rotation
 
 from nemo_model.boxfit import DOUBTFUL, box_rays, fit
 from nemo_model.objective import FAST, NEAR
 from nemo_model.solver import Solution, SolverModel
 from nemo_model.symmetry import NONE, Symmetry
+from nemo_model.viewpoint import Viewpoint
 
 Array = npt.NDArray[np.float64]
 
@@ -34,6 +36,9 @@ STATISTICS = (
     "sides",
     "box_gap",
     "log_scale",
+    "viewpoint",
+    "viewpoint_peak",
+    "viewpoint_margin",
 )
 """Computed from one pose; see docs/confidence.md for what each means."""
 VIEW = ("view_front", "view_side")
@@ -69,6 +74,7 @@ def evidence(
     solution: Solution,
     scale: float = 1.0,
     symmetry: Symmetry = NONE,
+    viewpoint: Viewpoint | None = None,
 ) -> dict[str, float]:
     """Return the statistics of a solution, all finite, and its `relative_margin` beside them.
 
@@ -78,6 +84,7 @@ def evidence(
         solution: the pose.
         scale: crop pixels per image pixel; above 1 the image is coarser than the crop.
         symmetry: of the category: turns that look alike are no rivals.
+        viewpoint: the prior that there was; its statistics are 0 without one.
     """
     features = np.ascontiguousarray(view.features, dtype=np.float32)
     features = np.where(np.abs(features) < _HUGE, features, np.float32(0.0))  # False for NaN
@@ -103,6 +110,7 @@ def evidence(
     mean_background = float(background[visible].mean()) if seen else 0.0
     eye = -solution.R.T @ solution.t
     across = max(float(eye[0] ** 2 + eye[1] ** 2), 1e-12)
+    prior = _of_prior(viewpoint, solution.R, angles, far)
     curvature = 0.5 * (solution.hessian[:3, :3] + solution.hessian[:3, :3].T)
     return {
         "log_energy": math.log1p(max(solution.energy, 0.0)),
@@ -115,10 +123,27 @@ def evidence(
         "sides": _effective(sides),
         "box_gap": 0.0 if view.box is None else _box_gap(model, view, solution),
         "log_scale": math.log(max(scale, 1.0)),
+        **prior,
         "view_front": -float(eye[1]) / math.sqrt(across),
         "view_side": float(eye[0]) ** 2 / across,
         "relative_margin": solution.relative_margin,
     }
+
+
+def _of_prior(
+    viewpoint: Viewpoint | None,
+    R: Array,
+    angles: npt.NDArray[np.floating],
+    far: npt.NDArray[np.bool_],
+) -> dict[str, float]:
+    """What the viewpoint prior says of a rotation, and of those turned from it by `far` angles."""
+    if viewpoint is None:
+        return {"viewpoint": 0.0, "viewpoint_peak": 0.0, "viewpoint_margin": 0.0}
+    turns = Rotation.from_euler("z", angles[:, None]).as_matrix()
+    values = viewpoint(R @ turns)
+    own = float(values[0])
+    margin = own - float(values[far].max()) if far.any() else 0.0
+    return {"viewpoint": own, "viewpoint_peak": viewpoint.peak, "viewpoint_margin": margin}
 
 
 def background_scores(

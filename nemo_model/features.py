@@ -22,7 +22,8 @@ class FeatureExtractor:
     """The backbone of a bundle.
 
     Args:
-        onnx_path: the exported backbone: uint8 (B, H, W, 3) RGB -> float32 (B, H/8, W/8, C).
+        onnx_path: the exported backbone: uint8 (B, H, W, 3) RGB -> float32 (B, H/8, W/8, C), and
+            perhaps a context (B, D).
         threads: CPU threads of one inference.
         providers: onnxruntime providers to ask for; by default CUDA where onnxruntime has it,
             then the CPU.
@@ -31,6 +32,7 @@ class FeatureExtractor:
         provider: the provider that is active, not the one that was asked for (onnxruntime falls
             back silently).
         channels: C, or None when the file leaves it open.
+        context: D, or 0 where there is no context.
 
     Raises:
         NemoError: when the file is not a model that onnxruntime can run, or is of another shape.
@@ -52,14 +54,24 @@ class FeatureExtractor:
         if self.provider != wanted[0]:
             _LOG.warning("%s is not active, features run on %s", wanted[0], self.provider)
         inputs, outputs = self._session.get_inputs(), self._session.get_outputs()
-        if len(inputs) != 1 or inputs[0].type != "tensor(uint8)" or len(outputs) != 1:
+        if len(inputs) != 1 or inputs[0].type != "tensor(uint8)" or len(outputs) > 2:
             raise NemoError(f"{onnx_path}: is no backbone of nemo export (one uint8 image input)")
         self._input = inputs[0].name
         last = outputs[0].shape[-1] if outputs[0].shape else None
         self.channels = last if isinstance(last, int) else None
+        wide = outputs[1].shape[-1] if len(outputs) == 2 and outputs[1].shape else 0
+        if not isinstance(wide, int):
+            raise NemoError(f"{onnx_path}: its second output is no context of known size")
+        self.context = wide
 
     def __call__(self, crops: npt.NDArray[np.uint8]) -> npt.NDArray[np.float32]:
-        """Return unit features (B, H/8, W/8, C) of crops (B, H, W, 3) RGB.
+        """Return unit features (B, H/8, W/8, C) of crops (B, H, W, 3) RGB. Raises as `look`."""
+        return self.look(crops)[0]
+
+    def look(
+        self, crops: npt.NDArray[np.uint8]
+    ) -> tuple[npt.NDArray[np.float32], npt.NDArray[np.float32]]:
+        """Return unit features (B, H/8, W/8, C) and the context (B, D) of crops (B, H, W, 3) RGB.
 
         Raises:
             NemoError: for another shape or type, or sizes that are no multiples of 32 (with those
@@ -69,8 +81,12 @@ class FeatureExtractor:
             raise NemoError(f"features: crops {crops.shape} {crops.dtype}, need uint8 (B, H, W, 3)")
         if any(side % (4 * STRIDE) or not side for side in crops.shape[1:3]):
             raise NemoError(f"features: crop {crops.shape[1:3]} must be multiples of {4 * STRIDE}")
-        result = self._session.run(None, {self._input: np.ascontiguousarray(crops)})[0]
-        return np.asarray(result, dtype=np.float32)
+        features, *context = self._session.run(None, {self._input: np.ascontiguousarray(crops)})
+        empty = np.zeros((len(crops), 0), dtype=np.float32)
+        return (
+            np.asarray(features, dtype=np.float32),
+            np.asarray(context[0], dtype=np.float32) if context else empty,
+        )
 
 
 def _default_providers() -> list[str]:

@@ -25,6 +25,8 @@ from scipy.spatial.transform import Rotation
 
 from nemo_model.pose import geodesic
 from nemo_model.solver import Solution, SolverModel, describe, solve_warm
+from nemo_model.solver_input import hints_of, leaning
+from nemo_model.viewpoint import Viewpoint
 
 Array = npt.NDArray[np.float64]
 Sides = tuple[bool, bool, bool, bool]
@@ -43,6 +45,7 @@ class Look(NamedTuple):
     box: Array
     given_t: Array | None
     reliable: Sides
+    viewpoint: Viewpoint | None = None
 
 
 @dataclass
@@ -69,8 +72,10 @@ def mirrored(R: Array, t: Array) -> tuple[Array, Array]:
     return MIRROR @ R @ MIRROR, MIRROR @ t
 
 
-def mirrored_look(look: Look, features: npt.NDArray[np.float32]) -> Look:
-    """The mirrored picture's look, with its features (h, w, C).
+def mirrored_look(
+    look: Look, features: npt.NDArray[np.float32], viewpoint: Viewpoint | None = None
+) -> Look:
+    """The mirrored picture's look, with its features (h, w, C) and viewpoint prior.
 
     K, whose principal point lies on the crop's centre line, stays as it is.
     """
@@ -83,6 +88,7 @@ def mirrored_look(look: Look, features: npt.NDArray[np.float32]) -> Look:
         np.array([across - x2, y1, across - x1, y2]),
         None if look.given_t is None else MIRROR @ look.given_t,
         (right, top, left, bottom),
+        viewpoint,
     )
 
 
@@ -101,6 +107,7 @@ def search_both(
     first: Solution,
     look: Look,
     features: npt.NDArray[np.float32],
+    viewpoint: Viewpoint | None = None,
 ) -> Solution:
     """The global search in a picture and its mirror image.
 
@@ -110,11 +117,12 @@ def search_both(
         first: what it found in the picture.
         look: the picture.
         features: (h, w, C) of the mirror image.
+        viewpoint: prior of the mirror image.
 
     Returns: the solution, described in the picture; `margin` and the second mode are of both
     pictures' mean. Raises NemoError as the search does.
     """
-    looks = (look, mirrored_look(look, features))
+    looks = (look, mirrored_look(look, features, viewpoint))
     found = (first, cold(model, *looks[1]))
     apart = math.radians(model.config.second_apart_deg)
     modes: list[_Mode] = []
@@ -133,7 +141,10 @@ def search_both(
     R, t = _mean(best, look.given_t)
     second = modes[1] if len(modes) > 1 and math.isfinite(modes[1].total) else None
     rival = None if second is None else (*_mean(second, look.given_t), second.total)
-    return describe(model, look.features, look.K, R, t, best.total, rival, used)
+    found_pose = describe(model, look.features, look.K, R, t, best.total, rival, used)
+    fixed = look.given_t is not None
+    hints = hints_of(model, look.box, look.K, look.reliable, fixed, look.viewpoint)
+    return replace(found_pose, leaning=leaning(hints, R))
 
 
 def _answers(solution: Solution) -> list[tuple[Array, Array, float]]:
@@ -168,7 +179,7 @@ def _complete(model: SolverModel, mode: _Mode, looks: tuple[Look, Look], apart: 
     look = looks[missing]
     start = known[:2] if missing == 0 else mirrored(*known[:2])
     solution = solve_warm(
-        model, look.features, look.K, *start, look.box, look.given_t, look.reliable
+        model, look.features, look.K, *start, look.box, look.given_t, look.reliable, look.viewpoint
     )
     pose = (solution.R, solution.t) if missing == 0 else mirrored(solution.R, solution.t)
     if geodesic(pose[0], known[0]) <= apart:

@@ -3,8 +3,9 @@
 
 The categories share backbone and clutter model, so what their meshes explain can be compared. With
 E_c what the solver maximised for category c (the sum over the covered cells of relu(s - b), by how
-much the mesh explains a cell better than the background does, in cosines, and the box term), n_c
-the cells that the mesh covers at its pose and n the cells of the box,
+much the mesh explains a cell better than the background does, in cosines, and the box term; not the
+viewpoint prior, which says how sure a category is of a view and not whether it is one), n_c the
+cells that the mesh covers at its pose and n the cells of the box,
 
     g_c = E_c / sqrt(n_c n),    P(c) = exp(g_c / T) / sum over k of exp(g_k / T).
 
@@ -38,7 +39,7 @@ def gain(seen: Observation, estimate: Estimate) -> float:
     solution = estimate.solution
     total = estimate.energy
     if solution is not None and solution.total is not None:
-        total = solution.total
+        total = solution.total - solution.leaning
     height, width = seen.crop.map_size
     x1, y1, x2, y2 = box_in_map(seen.box, seen.crop)
     across = min(x2, width - 0.5) - max(x1, -0.5)

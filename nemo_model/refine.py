@@ -16,13 +16,14 @@ import numpy as np
 import numpy.typing as npt
 
 from nemo_model.boxfit import pull
+from nemo_model.lean import lean
 from nemo_model.objective import FAST, NEAR, background, evaluate
 
 Array = npt.NDArray[np.float64]
 
 ROTATION, TRANSLATION, TOTAL, ENERGY, COVERED, EXPLAINED, EVALUATIONS = 0, 9, 12, 13, 14, 15, 16
 RESULT = 17
-"""Layout of a result row: R (9), t (3), E with the box term, E, cells covered, cells explained,
+"""Layout of a result row: R (9), t (3), E with the hints' terms, E, cells covered, cells explained,
 evaluations used."""
 
 
@@ -42,15 +43,21 @@ class Schedule(NamedTuple):
     tolerance: float
 
 
-class Box(NamedTuple):
-    """The soft box term: outline (3, P) float32, its sides as rays (4,), weights (6,) and widths
-    in cells (6,) of four sides and two centres, and weight in units of E (0: off)."""
+class Hints(NamedTuple):
+    """What is known of the pose besides the features: a box and a prior of the viewpoint.
+
+    The soft box term: outline (3, P) float32, the box's sides as rays (4,), weights (6,) and widths
+    in cells (6,) of four sides and two centres, and weight in units of E (0: off). The viewpoint's
+    log probabilities (BINS,) and their weight in units of E (0: off).
+    """
 
     outline: np.ndarray
     rays: np.ndarray
     weights: np.ndarray
     sigmas: np.ndarray
     scale: float
+    viewpoint: np.ndarray
+    viewpoint_scale: float
 
 
 @numba.njit(cache=True, fastmath=FAST)
@@ -154,14 +161,18 @@ def _limit(step, first, last, limit):  # type: ignore[no-untyped-def]
 
 
 @numba.njit(cache=True, fastmath=FAST)
-def score(table, scene, box, R, t, work, order):  # type: ignore[no-untyped-def]
-    """Evaluate E plus the box term, its derivatives by (omega, dt) left in `work`."""
+def score(table, scene, hints, R, t, work, order):  # type: ignore[no-untyped-def]
+    """Evaluate E plus what the hints add, its derivatives by (omega, dt) left in `work`."""
     energy = evaluate(table, scene, R, t, work, order)
-    if box.scale > 0.0:
+    if hints.scale > 0.0:
         energy += pull(
-            box.outline, R, t, box.rays, scene.fx, scene.fy, box.weights, box.sigmas, box.scale,
-            order, work.gradient, work.hessian,
+            hints.outline, R, t, hints.rays, scene.fx, scene.fy, hints.weights, hints.sigmas,
+            hints.scale, order, work.gradient, work.hessian,
         )  # fmt: skip
+    if hints.viewpoint_scale > 0.0:
+        energy += lean(
+            hints.viewpoint, R, hints.viewpoint_scale, order, work.gradient, work.hessian
+        )
     return energy
 
 
@@ -186,7 +197,7 @@ def _take(result, R, t):  # type: ignore[no-untyped-def]
 
 
 @numba.njit(cache=True, fastmath=FAST)
-def climb(table, scene, box, R, t, freedom, schedule, work, result):  # type: ignore[no-untyped-def]
+def climb(table, scene, hints, R, t, freedom, schedule, work, result):  # type: ignore[no-untyped-def]
     """Climb from (R, t), which are changed; the best pose met is left in `result` (RESULT,)."""
     result[TOTAL] = -1e300
     n = 6 if freedom > 3 else 3
@@ -195,7 +206,7 @@ def climb(table, scene, box, R, t, freedom, schedule, work, result):  # type: ig
     power1, power2 = 1.0, 1.0
     used = 0
     for k in range(schedule.adam_steps):
-        total = score(table, scene, box, R, t, work, 1)
+        total = score(table, scene, hints, R, t, work, 1)
         used += 1
         _keep(result, total, R, t, work)
         _tangent(work.gradient, work.hessian, t, schedule.length, freedom, 1, gradient, hessian)
@@ -216,7 +227,7 @@ def climb(table, scene, box, R, t, freedom, schedule, work, result):  # type: ig
     if schedule.adam_steps > 0:  # Adam wanders about the peak: go on from the best pose it met
         _take(result, R, t)
     for _ in range(schedule.newton_steps):
-        total = score(table, scene, box, R, t, work, 2)
+        total = score(table, scene, hints, R, t, work, 2)
         used += 1
         _keep(result, total, R, t, work)
         _tangent(work.gradient, work.hessian, t, schedule.length, freedom, 2, gradient, hessian)
@@ -228,24 +239,24 @@ def climb(table, scene, box, R, t, freedom, schedule, work, result):  # type: ig
         step_pose(R, t, step, schedule.length, freedom)
         if moved < schedule.tolerance:
             break
-    total = score(table, scene, box, R, t, work, 0)
+    total = score(table, scene, hints, R, t, work, 0)
     _keep(result, total, R, t, work)
     result[EVALUATIONS] = used + 1
 
 
 @numba.njit(cache=True, fastmath=FAST)
-def climb_from(table, scene, box, rotations, translations, freedom, schedule, work, results):  # type: ignore[no-untyped-def]
+def climb_from(table, scene, hints, rotations, translations, freedom, schedule, work, results):  # type: ignore[no-untyped-def]
     """Climb from rotations (n, 3, 3) and translations (n, 3), filling results (n, RESULT)."""
     R, t = np.empty((3, 3)), np.empty(3)
     for k in range(len(results)):
         R[:] = rotations[k]
         t[:] = translations[k]
-        climb(table, scene, box, R, t, freedom, schedule, work, results[k])
+        climb(table, scene, hints, R, t, freedom, schedule, work, results[k])
 
 
 @numba.njit(cache=True, fastmath=FAST)
 def climb_twice(  # type: ignore[no-untyped-def]
-    table, scene, box, rotations, translations, chosen, freedom, first, last, finalists, work,
+    table, scene, hints, rotations, translations, chosen, freedom, first, last, finalists, work,
     results,
 ):  # fmt: skip
     """Climb from the poses numbered `chosen`, then on from the best `finalists` of these.
@@ -257,11 +268,11 @@ def climb_twice(  # type: ignore[no-untyped-def]
     for k in range(len(chosen)):
         R[:] = rotations[chosen[k]]
         t[:] = translations[chosen[k]]
-        climb(table, scene, box, R, t, freedom, first, work, results[k])
+        climb(table, scene, hints, R, t, freedom, first, work, results[k])
         used += int(results[k, EVALUATIONS])
     for k in np.argsort(-results[:, TOTAL], kind="mergesort")[:finalists]:
         _take(results[k], R, t)
-        climb(table, scene, box, R, t, freedom, last, work, longer)
+        climb(table, scene, hints, R, t, freedom, last, work, longer)
         used += int(longer[EVALUATIONS])
         if longer[TOTAL] > results[k, TOTAL]:
             results[k] = longer
@@ -269,7 +280,7 @@ def climb_twice(  # type: ignore[no-untyped-def]
 
 
 @numba.njit(cache=True, fastmath=FAST)
-def refine(table, scene, box, clutter, mean, R, t, freedom, schedule, twin, work, results):  # type: ignore[no-untyped-def]
+def refine(table, scene, hints, clutter, mean, R, t, freedom, schedule, twin, work, results):  # type: ignore[no-untyped-def]
     """Fill the scene's background, climb from (R, t), and evaluate where that ends.
 
     results (1 or 2, RESULT): with two rows also the climb, by the schedule `twin`, of the pose
@@ -283,7 +294,7 @@ def refine(table, scene, box, clutter, mean, R, t, freedom, schedule, twin, work
                 pose[i, j] = -R[i, j] if row == 1 and j < 2 else R[i, j]
             place[i] = t[i]
         climb(
-            table, scene, box, pose, place, freedom, twin if row == 1 else schedule, work,
+            table, scene, hints, pose, place, freedom, twin if row == 1 else schedule, work,
             results[row],
         )  # fmt: skip
     _take(results[0], pose, place)

@@ -9,13 +9,11 @@ report the best second mode, whose distance in energy is the best single measure
 from __future__ import annotations
 
 import math
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 import numpy as np
 import numpy.typing as npt
 
-from nemo_model.boxfit import DOUBTFUL, box_rays
-from nemo_model.errors import NemoError
 from nemo_model.objective import Scene, background, evaluate
 from nemo_model.refine import (
     ENERGY,
@@ -23,15 +21,22 @@ from nemo_model.refine import (
     RESULT,
     TOTAL,
     TRANSLATION,
-    Box,
-    Schedule,
     blend,
     climb_from,
     climb_twice,
     refine,
 )
 from nemo_model.search import lookup_table, peaks, scan
-from nemo_model.solver_model import Buffers, SolverConfig, SolverModel, buffers_of
+from nemo_model.solver_input import (
+    checked_rotation,
+    checked_translation,
+    hints_of,
+    leaning,
+    scene_of,
+    schedule_of,
+)
+from nemo_model.solver_model import Buffers, SolverConfig, SolverModel
+from nemo_model.viewpoint import Viewpoint
 
 __all__ = [
     "Solution",
@@ -45,9 +50,6 @@ __all__ = [
 
 Array = npt.NDArray[np.float64]
 
-_FARTHEST = 1e4  # no translation or box side may be further out than this (object units, cells)
-_WIDEST, _LONGEST = 1e-4, 1e7  # focal lengths in cells beyond which float32 holds no picture
-
 
 @dataclass(frozen=True)
 class Solution:
@@ -57,9 +59,9 @@ class Solution:
         R: (3, 3) R_cam_obj.
         t: (3,) of the object's origin in the camera frame.
         energy: E at the pose, in cells times cosine.
-        margin: what was maximised (energy and box term) at the pose minus the same at the second
-            mode; 0 when there is no second mode. A warm start's can be negative: the object is
-            better explained turned round.
+        margin: what was maximised (energy, box term, viewpoint prior) at the pose minus the same
+            at the second mode; 0 when there is no second mode. A warm start's can be negative: the
+            object is better explained turned round.
         relative_margin: margin / the larger of the two energies, cut to [-1, 1].
         second_R, second_t, second_energy: the best mode further than `second_apart_deg` away; None,
             None, 0 when there is none.
@@ -67,9 +69,10 @@ class Solution:
             it covers; 0 when it covers none.
         occlusion: (h, w) int8: -1 not covered, 0 hidden, 1 visible.
         hessian: (6, 6) Gauss-Newton Hessian of -E by (omega, dt): camera axes, about the object's
-            origin; without the box term.
+            origin; of E alone.
         evaluations: of the objective that were used.
-        total: what was maximised: energy and box term; None where there is no box term.
+        total: what was maximised: energy, box term and viewpoint prior; None where it is energy.
+        leaning: the viewpoint prior's part of it.
     """
 
     R: Array
@@ -85,6 +88,7 @@ class Solution:
     hessian: Array
     evaluations: int
     total: float | None = None
+    leaning: float = 0.0
 
 
 def solve_cold(
@@ -94,6 +98,7 @@ def solve_cold(
     box_map: npt.ArrayLike,
     given_t: npt.ArrayLike | None = None,
     reliable: tuple[bool, bool, bool, bool] = (True, True, True, True),
+    viewpoint: Viewpoint | None = None,
 ) -> Solution:
     """Find the pose from nothing but a feature map and a box.
 
@@ -104,17 +109,18 @@ def solve_cold(
         box_map: (x1, y1, x2, y2) of the detector's box in cells.
         given_t: (3,) the true translation, when it is known: only the rotation is sought.
         reliable: whether each side of the box is one (False where the image's edge cuts it).
+        viewpoint: what the picture as a whole says of the rotation: helps to choose among modes.
 
     Raises:
         NemoError: for wrong shapes, an uncalibrated camera, an empty box, or values that are not
             finite.
     """
     config = model.config
-    scene, buffers = _scene(model, features, K_map)
+    scene, buffers = scene_of(model, features, K_map)
     K = np.asarray(K_map, dtype=np.float64)
     fixed = given_t is not None
-    start_t = _translation(given_t) if fixed else np.zeros(3)
-    box = _box(model, box_map, K, reliable, off=fixed)
+    start_t = checked_translation(given_t) if fixed else np.zeros(3)
+    hints = hints_of(model, box_map, K, reliable, fixed, viewpoint)
     background(scene.features, model.clutter, config.background == "mean", scene.background)
     lookup_table(
         scene.features, model.patches.features, scene.background, scene.height, scene.width,
@@ -122,23 +128,25 @@ def solve_cold(
     )  # fmt: skip
     one = np.ones(1)
     scan(
-        model.rotations, model.views, model.patches, model.outline, box.rays, box.weights, start_t,
-        fixed, one if fixed else np.asarray(config.distance_factors),
+        model.rotations, model.views, model.patches, model.outline, hints.rays, hints.weights,
+        start_t, fixed, one if fixed else np.asarray(config.distance_factors),
         np.zeros((1, 2), dtype=np.int32) if fixed else buffers.shifts, buffers.lookup, buffers.pad,
         scene.fx, scene.fy, scene.cx, scene.cy, scene.height, scene.width,
         buffers.scores, buffers.translations,
     )  # fmt: skip
+    if viewpoint is not None:
+        buffers.scores[:] += hints.viewpoint_scale * viewpoint(model.rotations)
     chosen = np.zeros(config.starts, dtype=np.int64)
     found = peaks(model.rotations, buffers.scores, math.cos(math.radians(config.apart_deg)), chosen)
     freedom = 3 if fixed else 6
     start_steps = config.given_start_adam_steps if fixed else config.start_adam_steps
     final_steps = config.given_final_adam_steps if fixed else config.final_adam_steps
-    first = _schedule(model, start_steps, config.start_newton_steps)
-    last = _schedule(model, final_steps, config.final_newton_steps)
+    first = schedule_of(model, start_steps, config.start_newton_steps)
+    last = schedule_of(model, final_steps, config.final_newton_steps)
     chosen = chosen[:found]
     results = np.zeros((found, RESULT))
     used = climb_twice(
-        model.table, scene, box, model.rotations, buffers.translations, chosen, freedom, first,
+        model.table, scene, hints, model.rotations, buffers.translations, chosen, freedom, first,
         last, config.finalists, buffers.work, results,
     )  # fmt: skip
     best = results[int(np.argmax(results[:, TOTAL]))]
@@ -152,16 +160,17 @@ def solve_cold(
         if len(away):
             rival = away[int(np.argmax(buffers.scores[away]))]
             both = np.zeros((2, RESULT))
-            for row, schedule in zip(both, (_schedule(model, 0, 0), first), strict=True):
+            for row, schedule in zip(both, (schedule_of(model, 0, 0), first), strict=True):
                 climb_from(
-                    model.table, scene, box, model.rotations[[rival]],
+                    model.table, scene, hints, model.rotations[[rival]],
                     buffers.translations[[rival]], freedom, schedule, buffers.work, row[None],
                 )  # fmt: skip
             used += int(both[:, EVALUATIONS].sum())
             results = np.concatenate([best[None], both])
             best = results[0]
     evaluate(model.table, scene, R, t, buffers.work, 2)
-    return _solution(model, scene, buffers, results, best, (R, t), used)
+    found_pose = _solution(model, scene, buffers, results, best, (R, t), used)
+    return replace(found_pose, leaning=leaning(hints, R))
 
 
 def solve_warm(
@@ -173,19 +182,20 @@ def solve_warm(
     box_map: npt.ArrayLike | None = None,
     given_t: npt.ArrayLike | None = None,
     reliable: tuple[bool, bool, bool, bool] = (True, True, True, True),
+    viewpoint: Viewpoint | None = None,
 ) -> Solution:
     """Refine a pose (R0, t0), for instance of the frame before. Arguments as in solve_cold.
 
     The second mode is where the pose turned round by 180 degrees leads (config.warm_twin).
     """
     config = model.config
-    scene, buffers = _scene(model, features, K_map)
+    scene, buffers = scene_of(model, features, K_map)
     K = np.asarray(K_map, dtype=np.float64)
     fixed = given_t is not None
-    t_start = _translation(given_t if fixed else t0)
-    R_start = _rotation(R0)
-    box = _box(model, box_map, K, reliable, off=fixed)
-    short = _schedule(model, config.twin_adam_steps, config.twin_newton_steps)
+    t_start = checked_translation(given_t if fixed else t0)
+    R_start = checked_rotation(R0)
+    hints = hints_of(model, box_map, K, reliable, fixed, viewpoint)
+    short = schedule_of(model, config.twin_adam_steps, config.twin_newton_steps)
     short = short._replace(damping=config.warm_damping)
     long = short._replace(
         adam_steps=config.warm_adam_steps,
@@ -194,11 +204,13 @@ def solve_warm(
     )
     results = np.zeros((2 if config.warm_twin else 1, RESULT))
     refine(
-        model.table, scene, box, model.clutter, config.background == "mean", R_start, t_start,
+        model.table, scene, hints, model.clutter, config.background == "mean", R_start, t_start,
         3 if fixed else 6, long, short, buffers.work, results,
     )  # fmt: skip
     used = int(results[:, EVALUATIONS].sum())
-    return _solution(model, scene, buffers, results, results[0], _pose(results[0]), used)
+    pose = _pose(results[0])
+    found = _solution(model, scene, buffers, results, results[0], pose, used)
+    return replace(found, leaning=leaning(hints, pose[0]))
 
 
 def describe(
@@ -218,12 +230,12 @@ def describe(
         rival: (R, t, total) of the second mode.
         evaluations: that were used so far.
     """
-    scene, buffers = _scene(model, features, K_map)
+    scene, buffers = scene_of(model, features, K_map)
     background(scene.features, model.clutter, model.config.background == "mean", scene.background)
     modes = [(R, t, total)] if rival is None else [(R, t, total), rival]
     rows = np.zeros((len(modes), RESULT))
     for row, (Rk, tk, value) in zip(rows, modes, strict=True):
-        rotation, place = _rotation(Rk), _translation(tk)
+        rotation, place = checked_rotation(Rk), checked_translation(tk)
         row[:TRANSLATION], row[TRANSLATION : TRANSLATION + 3] = rotation.ravel(), place
         evaluate(model.table, scene, rotation, place, buffers.work, 0)
         row[ENERGY], row[TOTAL] = float(buffers.work.sums[0]), value
@@ -237,93 +249,14 @@ def prepare(model: SolverModel, height: int, width: int) -> None:
     """Compile what only some searches need, so that none of them has to wait for it."""
     K = np.array([[float(width), 0.0, 0.5 * width], [0.0, float(width), 0.5 * height], [0, 0, 1.0]])
     empty = np.zeros((height, width, model.table.features.shape[1]), dtype=np.float32)
-    scene, buffers = _scene(model, empty, K)
-    box = _box(model, (0.2 * width, 0.2 * height, 0.8 * width, 0.8 * height), K, (True,) * 4, False)
-    climb_from(
-        model.table, scene, box, model.rotations[[0]], np.array([[0.0, 0.0, 3.0]]), 6,
-        _schedule(model, 0, 0), buffers.work, np.zeros((1, RESULT)),
-    )  # fmt: skip
-
-
-def _scene(
-    model: SolverModel, features: npt.ArrayLike, K_map: npt.ArrayLike
-) -> tuple[Scene, Buffers]:
-    """Return the scene, whose background is still to be filled, and the buffers of its size."""
-    grid = np.ascontiguousarray(features, dtype=np.float32)
-    channels = model.table.features.shape[1]
-    if grid.ndim != 3 or grid.shape[2] != channels or not grid.size:
-        raise NemoError(f"feature map: shape {grid.shape}, need (h, w, {channels})")
-    K = np.asarray(K_map, dtype=np.float64)
-    if K.shape != (3, 3) or not np.isfinite(K).all() or K[0, 0] <= 0 or K[1, 1] <= 0:
-        raise NemoError("K_map: need a finite (3, 3) matrix with positive focal lengths")
-    if min(K[0, 0], K[1, 1]) < _WIDEST or np.abs(K).max() > _LONGEST:
-        raise NemoError(f"K_map: {K.tolist()} is no camera's: numbers far too small or too large")
-    height, width = grid.shape[:2]
-    buffers = buffers_of(model, height, width)
-    flat = grid.reshape(height * width, channels)
-    scene = Scene(
-        flat, buffers.background, height, width,
-        float(K[0, 0]), float(K[1, 1]), float(K[0, 2]), float(K[1, 2]),
-    )  # fmt: skip
-    return scene, buffers
-
-
-def _box(
-    model: SolverModel,
-    box_map: npt.ArrayLike | None,
-    K: Array,
-    reliable: tuple[bool, bool, bool, bool],
-    off: bool,
-) -> Box:
-    if box_map is None:
-        return Box(model.outline, np.zeros(4), np.ones(6), np.ones(6), 0.0)
-    box = np.asarray(box_map, dtype=np.float64)
-    if box.shape != (4,) or not np.isfinite(box).all() or np.abs(box).max() > _FARTHEST:
-        raise NemoError(f"box: {box.tolist()} must be four finite numbers in map cells")
-    width, height = box[2] - box[0], box[3] - box[1]
-    if width <= 0 or height <= 0:
-        raise NemoError(f"box: {box.tolist()} is empty, need x1 < x2 and y1 < y2")
-    flags = np.asarray(reliable, dtype=bool)
-    if flags.shape != (4,):
-        raise NemoError("reliable: need four flags, for x1, y1, x2, y2")
-    config = model.config
-    side = max(0.5 * config.box_sigma * (width + height), 1e-3)
-    across, down = max(config.centre_sigma * width, 1e-3), max(config.centre_sigma * height, 1e-3)
-    # a cut box's centre says nothing
-    whole = [config.centre_weight if flags[k] and flags[k + 2] else 0.0 for k in range(2)]
-    return Box(
-        model.outline,
-        box_rays(box, K),
-        np.array([*(1.0 if flag else DOUBTFUL for flag in flags), *whole]),
-        np.array([side, side, side, side, across, down]),
-        0.0 if off else config.box_weight * width * height,
+    scene, buffers = scene_of(model, empty, K)
+    hints = hints_of(
+        model, (0.2 * width, 0.2 * height, 0.8 * width, 0.8 * height), K, (True,) * 4, False
     )
-
-
-def _schedule(model: SolverModel, adam_steps: int, newton_steps: int) -> Schedule:
-    config = model.config
-    return Schedule(
-        adam_steps, config.rate_start, config.rate_end, config.beta1, config.beta2,
-        newton_steps, config.damping, model.length, config.rotation_limit, config.translation_limit,
-        config.tolerance,
+    climb_from(
+        model.table, scene, hints, model.rotations[[0]], np.array([[0.0, 0.0, 3.0]]), 6,
+        schedule_of(model, 0, 0), buffers.work, np.zeros((1, RESULT)),
     )  # fmt: skip
-
-
-def _translation(values: npt.ArrayLike | None) -> Array:
-    t = np.array(values, dtype=np.float64)
-    if t.shape != (3,) or not np.isfinite(t).all() or np.abs(t).max() > _FARTHEST or t[2] <= 0:
-        raise NemoError(f"translation: {t.tolist()} must be (3,), finite, in front of the camera")
-    return t
-
-
-def _rotation(values: npt.ArrayLike) -> Array:
-    R = np.array(values, dtype=np.float64, order="C")
-    if R.shape != (3, 3) or not np.abs(R @ R.T - np.eye(3)).max() < 1e-3 or np.linalg.det(R) < 0:
-        raise NemoError("rotation: R0 must be a rotation matrix (3, 3)")
-    if np.abs(R @ R.T - np.eye(3)).max() > 1e-9:  # rounded on its way: steps keep what they get
-        u, _, vt = np.linalg.svd(R)
-        R = np.ascontiguousarray(u @ vt)
-    return R
 
 
 def _apart(model: SolverModel, rows: Array, R: Array) -> npt.NDArray[np.bool_]:

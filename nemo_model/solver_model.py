@@ -56,6 +56,8 @@ class SolverConfig:
         box_sigma: width of the box term for sides, as a share of the box's mean side.
         centre_weight: pull of the box's centre as a share of a side's; 0 switches it off.
         centre_sigma: width of the box term for the centre, as a share of the box's width (height).
+        viewpoint_weight: of the viewpoint prior's log probability in units of E, as a share of the
+            cells in the box; 0 switches it off.
         second_apart_deg: a mode is a second one when its rotation differs by at least so much.
     """
 
@@ -98,6 +100,7 @@ class SolverConfig:
     box_sigma: float = 0.2
     centre_weight: float = 1.0
     centre_sigma: float = 0.1
+    viewpoint_weight: float = 0.03
     second_apart_deg: float = 25.0
 
     def __post_init__(self) -> None:

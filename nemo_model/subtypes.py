@@ -5,7 +5,8 @@ The paper (Wang et al., NeMo, ICLR 2021) takes the sub-type from the annotation.
 robot's images, so each mesh is fitted and the likelihoods are compared. They can be, because all
 meshes of a bundle share backbone and clutter model: a solution's energy is its log-likelihood
 less that of the image without the object, divided by kappa, and the latter is the same for all.
-The detector's box is an observation as well: its term in what the solver maximises counts here too.
+The detector's box is an observation as well, and the viewpoint has a prior: their terms in what the
+solver maximises count here too.
 """
 
 from __future__ import annotations

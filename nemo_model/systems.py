@@ -125,6 +125,8 @@ SYSTEMS: dict[str, System] = {
     each.name: each
     for each in (
         _nemo("nemo", "NeMo-SingleCuboid"),
+        _nemo("nemo-silhouettes", "NeMo with silhouettes"),
+        _nemo("nemo-viewpoint", "NeMo with silhouettes and viewpoint prior"),
         _nemo("nemo-multi-cuboid", "NeMo-MultiCuboid"),
         _nemo("nemo-cad", "NeMo"),
         _nemo("nemo-no-contrast", "NeMo without contrastive terms"),

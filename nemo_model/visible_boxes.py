@@ -3,7 +3,8 @@
 
 Where something hides the object's end, the box stops short of it. Such a side says only that the
 object reaches at least so far. Which side it is, nobody tells: a global search is made with every
-side trusted and with each one doubted in turn, and the pose that explains most of the image wins.
+side trusted and with each one doubted in turn, and the pose for which most speaks besides the
+box wins.
 A warm start knows it from the prior.
 """
 
@@ -17,6 +18,7 @@ import numpy.typing as npt
 from nemo_model.pose import geodesic
 from nemo_model.solver import Solution, solve_cold
 from nemo_model.solver_model import SolverModel
+from nemo_model.viewpoint import Viewpoint
 
 Array = npt.NDArray[np.float64]
 Sides = tuple[bool, bool, bool, bool]
@@ -44,24 +46,26 @@ def solve_cold_visible(
     box_map: npt.ArrayLike,
     given_t: npt.ArrayLike | None = None,
     reliable: Sides = (True, True, True, True),
+    viewpoint: Viewpoint | None = None,
 ) -> Solution:
     """The global search from a box of the visible part; arguments and errors as in solve_cold.
 
     The margin is taken to the best other mode of any attempt.
     """
     if given_t is not None:  # nothing is asked of the box
-        return solve_cold(model, features, K_map, box_map, given_t, reliable)
+        return solve_cold(model, features, K_map, box_map, given_t, reliable, viewpoint)
     found = [
-        solve_cold(model, features, K_map, box_map, None, trusted) for trusted in doubts(reliable)
+        solve_cold(model, features, K_map, box_map, None, trusted, viewpoint)
+        for trusted in doubts(reliable)
     ]
     used = sum(one.evaluations for one in found)
-    best = replace(max(found, key=lambda solution: solution.energy), evaluations=used)
+    best = replace(max(found, key=_explained), evaluations=used)
     apart = np.deg2rad(model.config.second_apart_deg)
     rivals = [one for one in found if geodesic(one.R, best.R) > apart]
     if not rivals:
         return best
-    rival = max(rivals, key=lambda solution: solution.energy)
-    margin = best.energy - rival.energy
+    rival = max(rivals, key=_explained)
+    margin = _explained(best) - _explained(rival)
     if margin >= best.margin:
         return best
     return replace(
@@ -72,6 +76,11 @@ def solve_cold_visible(
         second_t=rival.t,
         second_energy=rival.energy,
     )
+
+
+def _explained(solution: Solution) -> float:
+    """What speaks for it besides the box, which each attempt trusts in its own way."""
+    return solution.energy + solution.leaning
 
 
 def trusted_sides(

@@ -111,7 +111,7 @@ def test_unlabelled_pictures_do_not_depend_on_the_poses(
 def test_few_photos_go_on_from_the_rendered_and_mixed_has_both(
     scripts: dict[str, ModuleType], roots: dict[str, Path], tmp_path: Path
 ) -> None:
-    from nemo_model.training.train import Checkpoint
+    from nemo_model.training.checkpoint import Checkpoint
 
     rows, plan = scripts["domain_rows"], plan_of(scripts, roots, tmp_path)
     few = Checkpoint.load(rows.few(plan))

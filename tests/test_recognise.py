@@ -3,6 +3,7 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
 from pathlib import Path
 from types import SimpleNamespace
 from typing import Any
@@ -21,7 +22,7 @@ from nemo_model.estimator import Estimator
 from nemo_model.family import load_family
 from nemo_model.mesh import Mesh, cuboid, mean_outline
 from nemo_model.pose import rotation_from_angles, transform
-from nemo_model.recognise import KEEP, Evidence, probabilities
+from nemo_model.recognise import KEEP, Evidence, gain, probabilities
 from nemo_model.recogniser import Recogniser, comparable
 from nemo_model.synthetic import Problem, clutter_features, make_problem, smooth_features
 from nemo_model.tracker import Detection, Frame, LateBoxes, Tracker, TrackerConfig
@@ -63,6 +64,18 @@ def observation(problem: Problem) -> Observation:
     crop = CropCamera(K, np.eye(3), camera.width, camera.height, 1.0, np.eye(3))
     box = problem.box * STRIDE + FIRST_CELL
     return Observation(camera, crop, box, problem.features, {}, None)
+
+
+def test_a_category_that_is_sure_of_the_view_is_no_likelier_for_it() -> None:
+    """The viewpoint prior is in what was maximised, and is left out of the choice of category."""
+    one = family()["car"]
+    seen = observation(make_problem(one.solver.table, clutter_features(4, 16, 99), 0))
+    estimate = one.solve(seen)
+    solution = estimate.solution
+    assert solution is not None
+    assert solution.total is not None
+    leant = replace(solution, total=solution.total + 7.0, leaning=7.0)
+    assert gain(seen, replace(estimate, solution=leant)) == pytest.approx(gain(seen, estimate))
 
 
 @pytest.mark.parametrize("hidden", [0.0, 0.4])

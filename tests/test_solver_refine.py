@@ -16,7 +16,7 @@ from nemo_model.refine import (
     EVALUATIONS,
     RESULT,
     TOTAL,
-    Box,
+    Hints,
     Schedule,
     blend,
     climb,
@@ -25,10 +25,13 @@ from nemo_model.refine import (
 )
 from nemo_model.synthetic import clutter_features, make_problem, smooth_features
 from nemo_model.tables import face_table
+from nemo_model.viewpoint import BINS
 
 MESH = cuboid([-0.18, -0.44, -0.145], [0.18, 0.44, 0.145], 300)
 TABLE = face_table(MESH, smooth_features(MESH, 16, 1))
-NO_BOX = Box(np.zeros((3, 1), np.float32), np.zeros(4), np.ones(6), np.ones(6), 0.0)
+NO_BOX = Hints(
+    np.zeros((3, 1), np.float32), np.zeros(4), np.ones(6), np.ones(6), 0.0, np.zeros(BINS), 0.0
+)
 
 steps = st.tuples(*[st.floats(-1.0, 1.0)] * 6)
 

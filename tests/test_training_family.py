@@ -21,6 +21,7 @@ from nemo_model.estimator import Estimator
 from nemo_model.family import load_family
 from nemo_model.mesh import cuboid, mean_outline
 from nemo_model.training import train as loop
+from nemo_model.training.checkpoint import Checkpoint
 from nemo_model.training.config import TrainConfig
 from nemo_model.training.families.config import Family, read_family
 from nemo_model.training.families.loss import FamilyObjective
@@ -31,11 +32,10 @@ from nemo_model.training.loss import Bank, Batch, Objective, apart
 from nemo_model.training.parts import whole
 from nemo_model.training.samples import Sample
 from nemo_model.training.soup import averaged
-from nemo_model.training.train import Checkpoint
 
 CONFIG = training_set.config(steps=4, others=20)
-SETTINGS = ["width=64", "height=64", "features=16", "vertices=150", "prototypes=4", "picks=32",
-            "clutter_cells=8", "batch=2"]  # fmt: skip
+SETTINGS = ["width=64", "height=64", "features=16", "context=24", "vertices=150", "prototypes=4",
+            "picks=32", "clutter_cells=8", "batch=2"]  # fmt: skip
 
 
 @pytest.fixture(scope="module")

@@ -14,8 +14,9 @@ import training_set
 from nemo_model.errors import NemoError
 from nemo_model.training import train as loop
 from nemo_model.training.backbone import Trunk, load_imagenet
+from nemo_model.training.checkpoint import Checkpoint
 from nemo_model.training.config import TrainConfig
-from nemo_model.training.train import Checkpoint, learning_rate, train
+from nemo_model.training.train import learning_rate, train
 
 
 @pytest.fixture(scope="module")
@@ -66,7 +67,8 @@ def test_a_run_leaves_checkpoint_config_and_log(finished: Path) -> None:
     rows = [json.loads(line) for line in (finished / "log.jsonl").read_text().splitlines()]
     assert rows[0]["step"] == 0
     assert set(rows[0]) == {
-        "step", "seconds", "vertex", "clutter", "pose", "vertex_right", "pose_right",
+        "step", "seconds", "vertex", "clutter", "pose", "viewpoint", "vertex_right", "pose_right",
+        "viewpoint_right",
     }  # fmt: skip
     assert not list(finished.glob("*.partial"))
 

@@ -21,6 +21,7 @@ from nemo_model.meshes.make import make_meshes
 from nemo_model.meshes.meshset import MeshSet, SubtypeMesh
 from nemo_model.systems import Run, system
 from nemo_model.training import train as loop
+from nemo_model.training.checkpoint import Checkpoint
 from nemo_model.training.clock import training_seconds
 from nemo_model.training.config import TrainConfig
 from nemo_model.training.kinds import category_meshes
@@ -29,9 +30,9 @@ from nemo_model.training.loss import Bank, Batch, Objective
 from nemo_model.training.parts import MIRROR, Parts, whole
 from nemo_model.training.samples import SampleMaker
 from nemo_model.training.start import bundle_weights
-from nemo_model.training.train import Checkpoint, train
+from nemo_model.training.train import train
 
-CONFIG = training_set.config(vertices=120, decay=0.0)
+CONFIG = training_set.config(vertices=120, decay=0.0, **training_set.PAPER)
 SETTINGS = {
     name: getattr(CONFIG, name)
     for name in ("width", "height", "features", "vertices", "prototypes", "picks", "clutter_cells",
@@ -249,7 +250,8 @@ def test_one_mesh_trains_as_noted(tmp_path: Path, monkeypatch: pytest.MonkeyPatc
     """Losses of four steps: a change to data, start or loss shows, and is to be meant."""
     monkeypatch.setattr(loop, "LOG_EVERY", 1)
     root = training_set.write(tmp_path / "set")
-    train(root, root / "photos", tmp_path / "out", training_set.config(), workers=0)
+    config = training_set.config(**training_set.PAPER)
+    train(root, root / "photos", tmp_path / "out", config, workers=0)
     rows = [json.loads(line) for line in (tmp_path / "out" / "log.jsonl").read_text().splitlines()]
     found = [[row[name] for name in ("vertex", "clutter", "pose")] for row in rows]
     noted = [

@@ -15,11 +15,12 @@ import yaml
 
 from nemo_model import cli
 from nemo_model.errors import NemoError
+from nemo_model.training.checkpoint import Checkpoint
 from nemo_model.training.families.config import read_family
 from nemo_model.training.families.train import family_maker
 from nemo_model.training.loader import sample_maker
 from nemo_model.training.mixed import Mixed, maker_of
-from nemo_model.training.train import Checkpoint, train
+from nemo_model.training.train import train
 
 
 @dataclass(frozen=True)

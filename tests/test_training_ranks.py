@@ -16,9 +16,10 @@ import training_set
 
 from nemo_model.errors import NemoError
 from nemo_model.training import train as loop
+from nemo_model.training.checkpoint import Checkpoint
 from nemo_model.training.precision import Precision
 from nemo_model.training.ranks import Ranks
-from nemo_model.training.train import Checkpoint, train
+from nemo_model.training.train import train
 
 TESTS = Path(__file__).parent
 STEPS, BATCH = 3, 3  # one process has two samples of a step, the other one
@@ -122,8 +123,8 @@ def test_more_processes_than_samples_are_refused(
 def test_mixed_precision_trains_on_a_cpu_too(root: Path, tmp_path: Path) -> None:
     """bfloat16 by autocast, the path that a GPU takes: near float32's losses, finite weights."""
     path = train(
-        root, root / "photos", tmp_path, training_set.config(steps=1, precision="bfloat16"),
-        workers=0,
+        root, root / "photos", tmp_path,
+        training_set.config(steps=1, precision="bfloat16", **training_set.PAPER), workers=0,
     )  # fmt: skip
     noted = np.array([7.0096, 4.0564, 2.1945])  # float32's, see test_training_meshes.py
     np.testing.assert_allclose(rows(tmp_path)[0, :3], noted, rtol=0.05)

@@ -38,7 +38,10 @@ def maker_of(root: Path, config: TrainConfig) -> SampleMaker:
 def plain(root: Path, **augment: object) -> SampleMaker:
     """A maker without augmentation but for what is asked for, 192 x 128 crops."""
     changed = training_set.PLAIN.model_copy(update=augment)
-    return maker_of(root, training_set.config(width=192, height=128, picks=128, augment=changed))
+    config = training_set.config(
+        width=192, height=128, picks=128, augment=changed, **training_set.PAPER
+    )
+    return maker_of(root, config)
 
 
 def geometry(maker: SampleMaker, at: int) -> tuple[CropCamera, np.ndarray]:
@@ -113,7 +116,27 @@ def test_shapes_and_types(root: Path) -> None:
         "clutter": ((8, 8), "bool"),
         "corner": ((1 + RIVALS, 8, 8, 3), "int64"),
         "weight": ((1 + RIVALS, 8, 8, 3), "float32"),
+        "angles": ((3,), "float32"),
     }
+
+
+def test_beside_the_silhouette_the_mesh_is_clutter(tmp_path: Path) -> None:
+    """Of two CAD models one is lower than their common cuboid: above its roof one sees past it."""
+    root = training_set.write(tmp_path, subtypes=2)
+    size = {"width": 192, "height": 128, "picks": 400, "augment": training_set.PLAIN}
+    strict, lax = (
+        maker_of(root, training_set.config(silhouettes=on, **size)) for on in (True, False)
+    )
+    tall, low = [], []
+    for index in range(12):
+        one, other = strict(index), lax(index)
+        covered = one.weight[0].sum(axis=2) > 0
+        assert np.array_equal(other.clutter, ~covered)
+        assert set(one.vertex[one.vertex >= 0]) <= set(other.vertex[other.vertex >= 0])
+        past = (one.clutter & covered).sum() / covered.sum()
+        (low if strict.objects[_object_of(strict, index)].cad_index == 2 else tall).append(past)
+    assert np.mean(low) > 0.03
+    assert np.mean(low) > 2.0 * np.mean(tall)
 
 
 # --- the targets

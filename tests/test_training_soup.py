@@ -17,10 +17,11 @@ from nemo_model import cli
 from nemo_model.bundle import Card, SizePrior, write_card
 from nemo_model.errors import NemoError
 from nemo_model.mesh import cuboid, mean_outline
+from nemo_model.training.checkpoint import Checkpoint
 from nemo_model.training.export import export
+from nemo_model.training.network import NeuralMesh
 from nemo_model.training.parts import whole
 from nemo_model.training.soup import averaged
-from nemo_model.training.train import Checkpoint, NeuralMesh
 
 
 def checkpoint(path: Path, seed: int, vertices: int = 150) -> Path:

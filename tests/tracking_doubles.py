@@ -31,6 +31,7 @@ class FakeEstimate:
     visible_fraction: float = 1.0
     occlusion: np.ndarray = field(default_factory=lambda: np.ones((16, 24), np.int8))
     margin: float = 1.0
+    leaning: float = 0.0
     size: np.ndarray = field(default_factory=lambda: np.array([1.8, 4.5, CAR_HEIGHT]))
     milliseconds: Mapping[str, float] = field(default_factory=lambda: {"total": 1.0})
 

@@ -25,13 +25,16 @@ PLAIN = AugmentConfig(
     occluded=0, neighbour=0, visible_box=0, shrink=0, blur=0, noise=0, jpeg=0, colour=0,
 )  # fmt: skip
 """No augmentation: the crop is the photo's."""
+PAPER: dict[str, Any] = {"context": 0, "silhouettes": False}
+"""Settings of the paper's method: no viewpoint prior, the whole mesh counts as the object."""
 
 
 def config(**changes: Any) -> TrainConfig:
     """A run that takes a second: 64 x 64 crops, 8 x 8 cells, four steps of two samples."""
     fields: dict[str, Any] = {
         "split": "train", "width": 64, "height": 64, "features": 16, "vertices": 150,
-        "prototypes": 4, "picks": 32, "clutter_cells": 8, "batch": 2, "steps": 4, "warmup": 2,
+        "context": 24, "prototypes": 4, "picks": 32, "clutter_cells": 8, "batch": 2, "steps": 4,
+        "warmup": 2,
     }  # fmt: skip
     return TrainConfig(**(fields | changes))
 

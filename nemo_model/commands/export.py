@@ -34,8 +34,8 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
 
 def run(args: argparse.Namespace) -> int:
     try:
+        from nemo_model.training.checkpoint import Checkpoint
         from nemo_model.training.export import export
-        from nemo_model.training.train import Checkpoint
     except ImportError as error:
         raise NemoError(
             f"export needs torch: make train-env, or pip install .[train] ({error})"

@@ -53,10 +53,11 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
                         help="names of photos not to train on, one a line; see "
                         "benchmarks/doubtful_labels.py")  # fmt: skip
     parser.add_argument("--save-every", type=int, default=250, help="steps between checkpoints")
-    parser.add_argument("--system", default="nemo", metavar="NAME",
-                        help=f"what to train: {', '.join(SYSTEMS)} (docs/rivals.md)")  # fmt: skip
+    parser.add_argument("--system", metavar="NAME",
+                        help="a system as it stands in the tables, trained and exported: "
+                        f"{', '.join(SYSTEMS)} (docs/rivals.md)")  # fmt: skip
     parser.add_argument("--categories", nargs="+", metavar="CATEGORY",
-                        help="several, for other systems than nemo")  # fmt: skip
+                        help="--system: several")  # fmt: skip
     parser.add_argument("--no-occluders", action="store_true",
                         help="paste neither occluders nor neighbours into the photos")  # fmt: skip
     parser.add_argument("--keypoints", type=Path, metavar="FILE",
@@ -72,12 +73,12 @@ def run(args: argparse.Namespace) -> int:
         return _run_family(args)
     if args.root is None:
         raise NemoError("--root: give the folder of the data set, or a --family")
-    if args.also is not None and args.system != "nemo":
+    if args.also is not None and args.system is not None:
         raise NemoError(f"--also: '{args.system}' trains on one data set")
-    if args.system != "nemo":
+    if args.system is not None:
         return _run_system(args)
     if args.categories is not None:
-        raise NemoError("--categories: nemo trains one --category at a time")
+        raise NemoError("--categories: is of --system; here one --category is trained at a time")
     try:
         from nemo_model.training.config import WITHOUT_OCCLUDERS, make_config
         from nemo_model.training.ranks import first
@@ -121,18 +122,18 @@ def _run_family(args: argparse.Namespace) -> int:
         ("also", None),
         ("meshes", None),
         ("leave_out", None),
-        ("system", "nemo"),
+        ("system", None),
     ):
         if getattr(args, name) != unset:
             option = name.replace("_", "-")
             raise NemoError(f"--{option}: with --family this stands in its file, per category")
     try:
+        from nemo_model.training.checkpoint import Checkpoint
         from nemo_model.training.config import WITHOUT_OCCLUDERS, make_config
         from nemo_model.training.families.config import bound, read_family
         from nemo_model.training.families.export import export_family
         from nemo_model.training.families.train import train_family
         from nemo_model.training.ranks import first
-        from nemo_model.training.train import Checkpoint
     except ImportError as error:
         raise NemoError(
             f"training needs torch: make train-env, or pip install .[train] ({error})"
@@ -143,6 +144,10 @@ def _run_family(args: argparse.Namespace) -> int:
     if args.no_occluders:
         values["augment"] = dict(WITHOUT_OCCLUDERS)
     config, family = make_config(values, args.set), read_family(args.family)
+    if args.no_occluders and any(each.augment for each in family.categories):
+        raise NemoError(
+            f"--no-occluders: {args.family} gives categories an augment of their own; say it there"
+        )
     path = train_family(
         family, bound(args.roots), args.backgrounds, args.out, config, workers=args.workers,
         threads=args.threads, save_every=args.save_every, resume=args.resume, start=args.start,
@@ -161,6 +166,10 @@ def _run_family(args: argparse.Namespace) -> int:
 def _run_system(args: argparse.Namespace) -> int:
     """Train another system, up to a folder that nemo evaluate takes."""
     chosen = system(args.system)
+    for name, unset in (("meshes", None), ("leave_out", None), ("save_every", 250)):
+        if getattr(args, name) != unset:
+            option = name.replace("_", "-")
+            raise NemoError(f"--{option}: '{args.system}' is trained without, as in the tables")
     if args.start is not None:
         raise NemoError(f"--from: '{args.system}' starts from ImageNet's weights only")
     if args.out.is_dir() and any(args.out.iterdir()) and not args.resume:

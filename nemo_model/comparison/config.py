@@ -14,11 +14,14 @@ from nemo_model.errors import NemoError
 KINDS = ("occlusion", "unseen", "mesh", "ablation")
 
 _SYSTEMS = {
-    "occlusion": ("nemo", "res50-general", "res50-specific", "starmap"),
-    "unseen": ("nemo", "res50-general", "res50-specific", "starmap"),
+    "occlusion": ("nemo-viewpoint", "nemo", "res50-general", "res50-specific", "starmap"),
+    "unseen": ("nemo-viewpoint", "nemo", "res50-general", "res50-specific", "starmap"),
     "mesh": ("nemo", "nemo-multi-cuboid", "nemo-cad"),
-    "ablation": ("nemo", "nemo-no-contrast", "nemo-no-clutter", "nemo-no-pose-term"),
-}
+    "ablation": (
+        "nemo", "nemo-no-contrast", "nemo-no-clutter", "nemo-no-pose-term", "nemo-silhouettes",
+        "nemo-viewpoint",
+    ),
+}  # fmt: skip
 _PROTOCOLS = {"mesh": ("paper", "paper-subtype")}
 _AUGMENT = {"occlusion": "both", "ablation": "both", "unseen": "with", "mesh": "with"}
 

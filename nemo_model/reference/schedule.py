@@ -59,13 +59,15 @@ def solve(
     box_map: npt.ArrayLike,
     given_t: npt.ArrayLike | None = None,
     reliable: tuple[bool, bool, bool, bool] = (True, True, True, True),
+    viewpoint: object = None,
     *,
     draw: Draw = torch_fragments,
     schedule: Schedule = PAPER,
 ) -> Solution:
     """Find the pose as the paper does; arguments and result as of nemo_model.solver.solve_cold.
 
-    The second mode is the best start far from the pose, not climbed from.
+    The second mode is the best start far from the pose, not climbed from. The paper has no prior of
+    the viewpoint: `viewpoint` is left unused.
     """
     scene = scene_of(model, features, K_map)
     angles = start_angles(schedule)

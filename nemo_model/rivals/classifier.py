@@ -15,8 +15,8 @@ import torch
 from torch import Tensor, nn
 from torch.nn import functional as F
 
+from nemo_model.angles import ANGLES, SIGMA
 from nemo_model.pose import angles_from_rotation, rotation_from_angles
-from nemo_model.rivals.angles import ANGLES, SIGMA
 from nemo_model.rivals.types import Found, Looked
 from nemo_model.training.backbone import Trunk
 from nemo_model.training.samples import Picture

@@ -13,9 +13,9 @@ import torch
 
 from nemo_model.boxfit import translation_from_box
 from nemo_model.camera import Camera, CropCamera, crop_camera
-from nemo_model.checks import image_size, whole_sides
+from nemo_model.checks import given_translation, image_size, whole_sides
 from nemo_model.errors import NemoError
-from nemo_model.estimator import Estimate, Given, given_translation
+from nemo_model.estimator import Estimate, Given
 from nemo_model.mesh import cuboid
 from nemo_model.pose import transform
 from nemo_model.rivals.model import Rival

@@ -212,8 +212,9 @@ def _local(
 
 
 def _lead(a: Estimate, b: Estimate) -> float:
-    """By how much the first explains the image better, as a share of the larger energy."""
-    return float((a.energy - b.energy) / max(a.energy, b.energy, 1e-9))
+    """By how much more speaks for the first, as a share of the larger energy."""
+    lead = a.energy + a.leaning - b.energy - b.leaning
+    return float(lead / max(a.energy, b.energy, 1e-9))
 
 
 def _share(estimate: Estimate) -> float:

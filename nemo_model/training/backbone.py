@@ -14,6 +14,8 @@ import torch
 from torch import Tensor, nn
 from torch.nn import functional as F
 
+from nemo_model.training.viewpoint import Context
+
 FEATURES = 64
 """Default channels of the feature map."""
 PYRAMID = 96
@@ -109,20 +111,28 @@ class Backbone(nn.Module):
     H and W must be multiples of 32. Cell i is centred on pixel 8 i + 7 (SAME padding).
     """
 
-    def __init__(self, features: int = FEATURES) -> None:
+    def __init__(self, features: int = FEATURES, context: int = 0) -> None:
+        """context: channels of the context vector (see viewpoint.py); 0: none."""
         super().__init__()
         self.trunk = Trunk()
         self.lateral = nn.ModuleList(nn.Conv2d(c, PYRAMID, 1) for c in _TAPS.values())
         self.mix = nn.ModuleList(separable(PYRAMID) for _ in range(2))
         self.head = nn.Sequential(separable(PYRAMID), separable(PYRAMID))
         self.out = nn.Conv2d(PYRAMID, features, 1)
+        self.context = Context(context) if context else None
 
     def forward(self, image: Tensor) -> Tensor:
         return F.normalize(self.out(self.pyramid(image)), dim=1)
 
+    def with_context(self, image: Tensor) -> tuple[Tensor, Tensor | None]:
+        """Features as of `forward`, and the context (B, D); None where there is none."""
+        fine, middle, coarse = self.trunk(scaled(image))
+        features = F.normalize(self.out(self.merge(fine, middle, coarse)), dim=1)
+        return features, None if self.context is None else self.context(middle, coarse)
+
     def pyramid(self, image: Tensor) -> Tensor:
         """The map (B, PYRAMID, H/8, W/8) that the features are made of."""
-        return self.merge(*self.trunk((image - 127.5) / 127.5))
+        return self.merge(*self.trunk(scaled(image)))
 
     def merge(self, fine: Tensor, middle: Tensor, coarse: Tensor) -> Tensor:
         """The pyramid's map of the trunk's."""
@@ -130,6 +140,11 @@ class Backbone(nn.Module):
         x = self.mix[0](F.interpolate(x, scale_factor=2.0) + self.lateral[1](middle))
         x = self.mix[1](F.interpolate(x, scale_factor=2.0) + self.lateral[0](fine))
         return self.head(x)
+
+
+def scaled(image: Tensor) -> Tensor:
+    """Values in [0, 255] to [-1, 1]."""
+    return (image - 127.5) / 127.5
 
 
 def separable(channels: int) -> nn.Sequential:

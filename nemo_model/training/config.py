@@ -7,7 +7,7 @@ import json
 from collections.abc import Mapping, Sequence
 from typing import Any, Literal
 
-from pydantic import BaseModel, ConfigDict, Field, ValidationError
+from pydantic import BaseModel, ConfigDict, Field, ValidationError, model_validator
 
 from nemo_model.errors import NemoError
 
@@ -92,6 +92,9 @@ class TrainConfig(BaseModel):
     width: int = Field(default=192, ge=32, multiple_of=32, description="crop width, pixels")
     height: int = Field(default=128, ge=32, multiple_of=32, description="crop height, pixels")
     features: int = Field(default=64, ge=1, description="channels of the feature map")
+    context: int = Field(
+        default=256, ge=0, description="channels that the viewpoint prior is read from; 0: no prior"
+    )
     vertices: int = Field(default=1000, ge=8, description="about how many vertices the cuboid has")
     prototypes: int = Field(default=16, ge=0, description="clutter features; 0: no clutter model")
     contrast: bool = Field(
@@ -134,6 +137,16 @@ class TrainConfig(BaseModel):
     pose_sharpness: float = Field(
         default=20.0, description="logit per unit of energy a covered cell"
     )
+    learned: Literal["all", "viewpoint"] = Field(
+        default="all", description="viewpoint: the prior alone, all other weights are kept"
+    )
+    viewpoint_weight: float = Field(
+        default=1.0, description="weight of the loss of the viewpoint prior"
+    )
+    silhouettes: bool = Field(
+        default=True,
+        description="cells that the mesh covers but the object's CAD model does not are clutter",
+    )
     azimuth_bins: int = Field(
         default=24, ge=2, description="views are balanced over this many bins"
     )
@@ -171,6 +184,12 @@ class TrainConfig(BaseModel):
         "drawn anew in each step",
     )
     augment: AugmentConfig = AugmentConfig()
+
+    @model_validator(mode="after")
+    def _something_is_learned(self) -> TrainConfig:
+        if self.learned == "viewpoint" and not self.context:
+            raise ValueError('learned="viewpoint" needs a context')
+        return self
 
 
 def make_config(values: Mapping[str, Any], settings: Sequence[str] = ()) -> TrainConfig:

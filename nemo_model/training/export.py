@@ -16,7 +16,9 @@ from nemo_model.bundle import Bundle, Card, write_bundle
 from nemo_model.errors import NemoError
 from nemo_model.meshes.neural import NeuralSubtype
 from nemo_model.training.backbone import Backbone
-from nemo_model.training.train import Checkpoint, NeuralMesh
+from nemo_model.training.checkpoint import Checkpoint
+from nemo_model.training.network import NeuralMesh, sizes
+from nemo_model.viewpoint import Reader
 
 OPSET = 18
 EXACT = 1e-4
@@ -30,19 +32,21 @@ SMALL = 64
 
 
 class _FromBytes(nn.Module):
-    """uint8 (B, H, W, 3) to features (B, H/8, W/8, C)."""
+    """uint8 (B, H, W, 3) to features (B, H/8, W/8, C), and the context (B, D) if there is one."""
 
     def __init__(self, backbone: Backbone) -> None:
         super().__init__()
         self.backbone = backbone
 
-    def forward(self, image: Tensor) -> Tensor:
-        return self.backbone(image.permute(0, 3, 1, 2).float()).permute(0, 2, 3, 1)
+    def forward(self, image: Tensor) -> tuple[Tensor, ...]:
+        features, context = self.backbone.with_context(image.permute(0, 3, 1, 2).float())
+        features = features.permute(0, 2, 3, 1)
+        return (features,) if context is None else (features, context)
 
 
 def trained(checkpoint: Checkpoint) -> NeuralMesh:
     """Return the model with the averaged weights of a checkpoint, for inference."""
-    model = NeuralMesh(len(checkpoint.mesh.vertices), checkpoint.config)
+    model = NeuralMesh(*sizes(checkpoint.meshes, checkpoint.config))
     model.load_state_dict(checkpoint.average)
     return model.eval()
 
@@ -54,6 +58,7 @@ def backbone_onnx(model: NeuralMesh, height: int, width: int) -> bytes:
         NemoError: when onnxruntime's features differ from torch's.
     """
     network = _FromBytes(model.backbone).eval()
+    outputs = ["features"] if model.backbone.context is None else ["features", "context"]
     example = torch.randint(0, 255, (2, height, width, 3), dtype=torch.uint8)
     free = {
         0: torch.export.Dim("batch", max=256),
@@ -61,7 +66,7 @@ def backbone_onnx(model: NeuralMesh, height: int, width: int) -> bytes:
         2: 32 * torch.export.Dim("cols32", min=1, max=64),
     }
     program = torch.onnx.export(
-        network, (example,), input_names=["image"], output_names=["features"],
+        network, (example,), input_names=["image"], output_names=outputs,
         dynamic_shapes={"image": free}, dynamo=True, opset_version=OPSET, verbose=False,
     )  # fmt: skip
     assert program is not None
@@ -72,13 +77,25 @@ def backbone_onnx(model: NeuralMesh, height: int, width: int) -> bytes:
         noise = torch.Generator().manual_seed(0)
         for shape in ((1, height, width, 3), (3, height + 32, width + 64, 3)):
             image = torch.randint(0, 255, shape, dtype=torch.uint8, generator=noise)
-            found = np.asarray(session.run(None, {"image": image.numpy()})[0])
+            given = session.run(None, {"image": image.numpy()})
             with torch.no_grad():
-                expected = network(image).numpy()
-            worst = float(np.abs(found - expected).max())
-            if worst > most:
-                raise NemoError(f"export: onnxruntime differs from torch by {worst:.1e} at {shape}")
+                expected = network(image)
+            for name, one, other in zip(outputs, given, expected, strict=True):
+                scale = max(1.0, float(other.abs().max()))
+                worst = float(np.abs(one - other.numpy()).max()) / scale
+                if worst > most:
+                    raise NemoError(
+                        f"export: {name} of onnxruntime and torch differ by {worst:.1e} at {shape}"
+                    )
     return stored
+
+
+def reader_of(model: NeuralMesh, place: int = 0) -> Reader | None:
+    """What a category reads the viewpoint with, for its bundle; None where nothing is learned."""
+    if model.readers is None:
+        return None
+    weight, bias = model.readers.weight[place].detach(), model.readers.bias[place].detach()
+    return Reader(weight.numpy().copy(), bias.numpy().copy())
 
 
 def store_half(data: bytes) -> bytes:
@@ -124,7 +141,8 @@ def export(checkpoint: Checkpoint, card: Card, out: Path) -> Bundle:
         for each, rows in zip(checkpoint.meshes.meshes, np.split(theta, starts), strict=True)
     )
     bundle = Bundle(
-        out, card, first.mesh, first.features, beta, first.outline, first.subtype, tuple(more)
-    )
+        out, card, first.mesh, first.features, beta, first.outline, first.subtype, tuple(more),
+        reader_of(model),
+    )  # fmt: skip
     write_bundle(bundle, onnx)
     return Bundle.load(out)

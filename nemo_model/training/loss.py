@@ -28,6 +28,7 @@ from nemo_model.mesh import Mesh
 from nemo_model.meshes.meshset import MeshSet
 from nemo_model.training.config import TrainConfig
 from nemo_model.training.ranks import Ranks
+from nemo_model.training.viewpoint import viewpoint_loss
 
 LEAK = 0.2
 """Slope below zero of the pose term's relu: random features explain nothing better than the clutter
@@ -38,7 +39,10 @@ BANDWIDTH = 0.2
 
 @dataclass(frozen=True)
 class Batch:
-    """Stacked samples (see samples.Sample), B of each; part is None where there is one mesh."""
+    """Stacked samples (see samples.Sample), B of each.
+
+    part is None where there is one mesh, angles where no viewpoint prior is learned.
+    """
 
     image: Tensor  # (B, H, W, 3) uint8
     vertex: Tensor  # (B, N)
@@ -47,22 +51,31 @@ class Batch:
     corner: Tensor  # (B, P, h, w, 3)
     weight: Tensor  # (B, P, h, w, 3)
     part: Tensor | None = None  # (B,)
+    angles: Tensor | None = None  # (B, 3)
 
 
 @dataclass(frozen=True)
 class Losses:
-    """The terms, before weighting; pose_right is the share of poses ranked first."""
+    """The terms, before weighting; pose_right is the share of poses ranked first, viewpoint_right
+    that of samples whose likeliest angles are near."""
 
     vertex: Tensor
     clutter: Tensor
     pose: Tensor
+    viewpoint: Tensor
     vertex_right: Tensor
     pose_right: Tensor
+    viewpoint_right: Tensor
 
 
 def total(losses: Losses, config: TrainConfig) -> Tensor:
     """The weighted sum that is minimised."""
-    return losses.vertex + config.clutter_weight * losses.clutter + config.pose_weight * losses.pose
+    return (
+        losses.vertex
+        + config.clutter_weight * losses.clutter
+        + config.pose_weight * losses.pose
+        + config.viewpoint_weight * losses.viewpoint
+    )
 
 
 class Bank(nn.Module):
@@ -137,7 +150,14 @@ class Rivalry(nn.Module):
 
 
 class Objective(nn.Module):
-    """The training loss of one category's neural mesh, or of several that share a bank."""
+    """The training loss of one category's neural mesh, or of several that share a bank.
+
+    Attributes:
+        category: place of the category of every mesh; 0 where there is one.
+        symmetries: (categories,) turns that leave each one's objects as they are, see Card.
+    """
+
+    symmetries: Tensor
 
     def __init__(self, mesh: Mesh | MeshSet, config: TrainConfig) -> None:
         super().__init__()
@@ -146,6 +166,8 @@ class Objective(nn.Module):
         self.rivalry = nn.ModuleList(Rivalry(each, config) for each in meshes)
         ends = torch.tensor([0] + [len(each.vertices) for each in meshes]).cumsum(0).tolist()
         self.blocks = [slice(start, end) for start, end in pairwise(ends)]
+        self.category = [0] * len(meshes)
+        self.register_buffer("symmetries", torch.tensor([config.symmetry]))
 
     def _rivalry(self, part: int) -> Rivalry:
         found = self.rivalry[part]
@@ -163,10 +185,31 @@ class Objective(nn.Module):
             if len(samples):
                 yield part, block, samples
 
+    def categories(self, batch: Batch) -> Tensor:
+        """Place of the category (B,) of every sample."""
+        if batch.part is None:
+            return torch.zeros(len(batch.image), dtype=torch.long, device=batch.image.device)
+        return torch.tensor(self.category, device=batch.part.device)[batch.part]
+
     def forward(
-        self, features: Tensor, bank: Bank, batch: Batch, ranks: Ranks | None = None
+        self,
+        features: Tensor,
+        bank: Bank,
+        batch: Batch,
+        ranks: Ranks | None = None,
+        logits: Tensor | None = None,
     ) -> Losses:
-        """features (B, C, h, w) unit; ranks: whose part of a larger batch it is. See Losses."""
+        """The terms of a batch.
+
+        Args:
+            features: (B, C, h, w) unit.
+            ranks: whose part of a larger batch it is.
+            logits: (B, BINS) of the viewpoint, where a prior is learned.
+        """
+        viewpoint, viewpoint_right = self._viewpoint(logits, batch)
+        if self.config.learned == "viewpoint":
+            nil = features.new_zeros(())
+            return Losses(nil, nil, nil, viewpoint, nil, nil, viewpoint_right)
         theta, beta = bank.theta, bank.beta
         vertex, vertex_right = self._vertex(features, theta, beta, batch)
         pose, pose_right = self._pose(features, theta, beta, batch)
@@ -175,7 +218,14 @@ class Objective(nn.Module):
             len(cells), self.config.batch, *cells.shape[1:]
         )
         clutter = self._clutter(features, theta, beta, cells, order)
-        return Losses(vertex, clutter, pose, vertex_right, pose_right)
+        return Losses(vertex, clutter, pose, viewpoint, vertex_right, pose_right, viewpoint_right)
+
+    def _viewpoint(self, logits: Tensor | None, batch: Batch) -> tuple[Tensor, Tensor]:
+        if logits is None or batch.angles is None:
+            nil = batch.uv.new_zeros(())
+            return nil, nil
+        symmetry = self.symmetries[self.categories(batch)]
+        return viewpoint_loss(logits.float(), batch.angles, symmetry)
 
     def total(self, losses: Losses) -> Tensor:
         return total(losses, self.config)

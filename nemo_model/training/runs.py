@@ -11,23 +11,28 @@ from nemo_model.bundle import Bundle, Card, SizePrior
 from nemo_model.errors import NemoError
 from nemo_model.mesh import Mesh
 from nemo_model.systems import Run
+from nemo_model.training.checkpoint import Checkpoint
 from nemo_model.training.clock import TRAINING
 from nemo_model.training.config import WITHOUT_OCCLUDERS, TrainConfig, make_config
 from nemo_model.training.export import export
 from nemo_model.training.kinds import category_meshes
-from nemo_model.training.train import Checkpoint, train
+from nemo_model.training.train import train
 
 MODEL = "model"
 """Folder of the trained model below a run's."""
 BACKBONES = ("lite0",)
 
+PLAIN: dict[str, Any] = {"context": 0, "silhouettes": False}
+"""The paper's method: without the viewpoint prior, all that the mesh covers being the object."""
 KINDS: dict[str, dict[str, Any]] = {
-    "nemo": {},
-    "nemo-no-contrast": {"contrast": False, "pose_weight": 0.0},
-    "nemo-no-clutter": {"prototypes": 0, "clutter_weight": 0.0},
-    "nemo-no-pose-term": {"pose_weight": 0.0},
-    "nemo-multi-cuboid": {},
-    "nemo-cad": {},
+    "nemo": PLAIN,
+    "nemo-silhouettes": {"context": 0},
+    "nemo-viewpoint": {},
+    "nemo-no-contrast": PLAIN | {"contrast": False, "pose_weight": 0.0},
+    "nemo-no-clutter": PLAIN | {"prototypes": 0, "clutter_weight": 0.0},
+    "nemo-no-pose-term": PLAIN | {"pose_weight": 0.0},
+    "nemo-multi-cuboid": PLAIN,
+    "nemo-cad": PLAIN,
 }
 """What each kind of NeMo changes in TrainConfig."""
 MESHES = {"nemo-multi-cuboid": "multi-cuboid", "nemo-cad": "cad"}

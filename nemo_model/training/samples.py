@@ -9,7 +9,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from copy import copy
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 
 import cv2
 import numpy as np
@@ -21,7 +21,7 @@ from nemo_model.datasets.pascal3d import Pascal3DObject
 from nemo_model.errors import NemoError
 from nemo_model.mesh import Mesh
 from nemo_model.meshes.meshset import MeshSet
-from nemo_model.pose import flip_angles, rotation_from_angles, transform
+from nemo_model.pose import angles_from_rotation, flip_angles, rotation_from_angles, transform
 from nemo_model.raster import rasterize, silhouette, visible_vertices
 from nemo_model.training.config import AugmentConfig, TrainConfig
 from nemo_model.training.occluders import paste_occluders, photo_patch
@@ -52,6 +52,7 @@ class Sample:
         corner: (P, h, w, 3) int64, vertices of the face each cell sees; the first pose is true.
         weight: (P, h, w, 3) float32, their barycentric weights, zero where nothing is seen.
         part: which of the run's meshes it shows; vertices are rows of their joint bank.
+        angles: (3,) azimuth, elevation, in-plane rotation in the crop's camera, radians.
     """
 
     image: Image
@@ -61,6 +62,7 @@ class Sample:
     corner: npt.NDArray[np.int64]
     weight: npt.NDArray[np.float32]
     part: int = 0
+    angles: npt.NDArray[np.float32] = field(default_factory=lambda: np.zeros(3, np.float32))
 
 
 @dataclass(frozen=True)
@@ -136,9 +138,13 @@ class SampleMaker:
         """Return sample number `index` of the run."""
         rng = np.random.default_rng([self.config.seed, index])
         picture = self.eased(index).picture(rng)
-        shown = self.parts.shown(self.objects[picture.at].cad_index, picture.mirrored)
+        item, hidden = self.objects[picture.at], picture.hidden
+        shown = self.parts.shown(item.cad_index, picture.mirrored)
+        if self.config.silhouettes:  # beside the object one sees past it
+            cad, crop = self.cads.get(item.cad_index, self.mesh), picture.crop
+            hidden = hidden | ~silhouette(cad, picture.T, crop.K, crop.width, crop.height)
         return self._targets(
-            picture.image, picture.crop, picture.T, picture.hidden, picture.boxed, shown, rng
+            picture.image, picture.crop, picture.T, hidden, picture.boxed, shown, rng
         )
 
     def eased(self, index: int) -> SampleMaker:
@@ -311,7 +317,8 @@ class SampleMaker:
         first = int(FIRST_CELL)  # the share around each cell's centre, not of its block of pixels
         share = cv2.blur(hidden.astype(np.float32), (9, 9))[first::STRIDE, first::STRIDE]
         clutter = ~covered | (share > 0.6)
-        return Sample(image, vertex, at, clutter, corner, weight, shown.part)
+        angles = np.array(angles_from_rotation(T[:3, :3]), dtype=np.float32)
+        return Sample(image, vertex, at, clutter, corner, weight, shown.part, angles)
 
 
 def view_weights(azimuth: Array, bins: int, balance: float) -> Array:

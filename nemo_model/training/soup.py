@@ -18,8 +18,8 @@ from torch.nn import functional as F
 from nemo_model.bundle import CARD, Bundle
 from nemo_model.errors import NemoError
 from nemo_model.family import members
+from nemo_model.training.checkpoint import Checkpoint
 from nemo_model.training.start import bundle_weights
-from nemo_model.training.train import Checkpoint
 
 
 def averaged(parts: Sequence[Path], shares: Sequence[float]) -> Checkpoint:
@@ -76,7 +76,12 @@ def _of_folder(folder: Path, order: Sequence[str]) -> tuple[str, dict[str, Tenso
     names = list(order) if set(order) == set(bundles) else list(bundles)
     states = [bundle_weights(bundles[name].folder) for name in names]
     theta = torch.cat([state["bank.raw_theta"] for state in states])
-    return "+".join(names), states[0] | {"bank.raw_theta": theta}
+    readers = {
+        name: torch.cat([state[name] for state in states])
+        for name in states[0]
+        if name.startswith("readers.")
+    }
+    return "+".join(names), states[0] | {"bank.raw_theta": theta} | readers
 
 
 def _direction(name: str, value: Tensor) -> Tensor:

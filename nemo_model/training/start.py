@@ -23,7 +23,7 @@ from nemo_model.training.parts import counterparts
 
 
 def bundle_weights(folder: Path, meshes: MeshSet | None = None) -> dict[str, Tensor]:
-    """Return the weights of a bundle as the state of a training.train.NeuralMesh.
+    """Return the weights of a bundle as the state of a training.network.NeuralMesh.
 
     The large ones were stored as float16 (see training.export.store_half).
 
@@ -51,6 +51,9 @@ def bundle_weights(folder: Path, meshes: MeshSet | None = None) -> dict[str, Ten
     if meshes is not None:
         theta = [carried(each, bundle.meshes) for each in meshes.meshes]
     state["bank.raw_theta"] = torch.from_numpy(np.concatenate(theta).astype(np.float32))
+    if bundle.reader is not None:
+        state["readers.weight"] = torch.from_numpy(bundle.reader.weight.copy())[None]
+        state["readers.bias"] = torch.from_numpy(bundle.reader.bias.copy())[None]
     state["bank.raw_beta"] = torch.from_numpy(np.array(bundle.clutter, dtype=np.float32))
     return state
 

@@ -8,38 +8,33 @@ import time
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
 
-import numpy as np
-import numpy.typing as npt
 import torch
 from torch import Tensor, nn
 from torch.nn import functional as F
 from tqdm import tqdm
 
 from nemo_model.errors import NemoError
-from nemo_model.mesh import Mesh
-from nemo_model.meshes.meshset import WHOLE, MeshSet, split
-from nemo_model.training.backbone import Backbone, load_imagenet
+from nemo_model.meshes.meshset import MeshSet
+from nemo_model.training.backbone import load_imagenet
+from nemo_model.training.checkpoint import Checkpoint
 from nemo_model.training.clock import Clock
 from nemo_model.training.config import TrainConfig
 from nemo_model.training.loader import Maker, batches
-from nemo_model.training.loss import Bank, Batch, Losses, Objective, smooth_features, total
+from nemo_model.training.loss import Batch, Losses, Objective, smooth_features, total
 from nemo_model.training.mixed import maker_of
-from nemo_model.training.parts import whole
+from nemo_model.training.network import (
+    PRIOR,
+    NeuralMesh,
+    keep_all_but,
+    keep_all_but_prior,
+    prior_of,
+    sizes,
+)
 from nemo_model.training.precision import Precision
 from nemo_model.training.ranks import Ranks, joined
 
 LOG_EVERY = 20
-
-
-class NeuralMesh(nn.Module):
-    """The backbone and the feature bank of one category."""
-
-    def __init__(self, vertices: int, config: TrainConfig) -> None:
-        super().__init__()
-        self.backbone = Backbone(config.features)
-        self.bank = Bank(vertices, config.prototypes, config.features)
 
 
 class Learner(nn.Module):
@@ -54,100 +49,27 @@ class Learner(nn.Module):
 
     def forward(self, batch: Batch) -> Losses:
         image = batch.image.permute(0, 3, 1, 2).float()
+        image = image.contiguous(memory_format=torch.channels_last)
+        logits = None
         with self.precision.autocast():
-            features = self.model.backbone(image.contiguous(memory_format=torch.channels_last))
+            features, context = self.model.backbone.with_context(image)
+            if self.model.readers is not None:
+                logits = self.model.readers(context, self.objective.categories(batch))
         if self.precision.mixed:
             features = F.normalize(features.float(), dim=1)
-        losses: Losses = self.objective(features, self.model.bank, batch, self.ranks)
+        losses: Losses = self.objective(features, self.model.bank, batch, self.ranks, logits)
         if self.ranks.count == 1:
             return losses
-        vertex, clutter, pose = self.ranks.weights(self.objective.counts(batch))
+        vertex, clutter, sample = self.ranks.weights(self.objective.counts(batch))
         return Losses(
             losses.vertex * vertex,
             losses.clutter * clutter,
-            losses.pose * pose,
+            losses.pose * sample,
+            losses.viewpoint * sample,
             losses.vertex_right * vertex,
-            losses.pose_right * pose,
+            losses.pose_right * sample,
+            losses.viewpoint_right * sample,
         )
-
-
-@dataclass(frozen=True)
-class Checkpoint:
-    """What a run leaves behind: enough to export, and to go on."""
-
-    config: TrainConfig
-    meshes: MeshSet
-    step: int
-    average: dict[str, Tensor]
-    """Exponentially averaged weights of a NeuralMesh: what is exported."""
-    resume: dict[str, Any]
-    family: str = ""
-    """Of several categories: their settings, see families.config. Empty: one category."""
-
-    @property
-    def mesh(self) -> Mesh:
-        """The only mesh, or all of them as one: the rows of the bank."""
-        return self.meshes.joined()[0]
-
-    @property
-    def outline(self) -> npt.NDArray[np.float64]:
-        """(P, 3), of all meshes."""
-        return np.concatenate([each.outline for each in self.meshes.meshes])
-
-    @staticmethod
-    def load(path: Path) -> Checkpoint:
-        """Read a checkpoint.
-
-        Raises:
-            NemoError: when the file is missing or not one of ours.
-        """
-        try:
-            raw = torch.load(path, map_location="cpu", weights_only=True)
-            config = TrainConfig.model_validate_json(raw["config"])
-            meshes = _meshes(config.category, raw)
-            return Checkpoint(
-                config, meshes, raw["step"], raw["average"], raw["resume"], raw.get("family", "")
-            )
-        except FileNotFoundError as error:
-            raise NemoError(f"{path}: no such checkpoint") from error
-        except Exception as error:  # torch.load raises many kinds on damaged files
-            raise NemoError(f"{path}: is not a checkpoint of nemo train ({error})") from error
-
-    def save(self, path: Path) -> None:
-        raw = {
-            "config": self.config.model_dump_json(),
-            "vertices": torch.from_numpy(self.mesh.vertices),
-            "faces": torch.from_numpy(self.mesh.faces),
-            "outline": torch.from_numpy(self.outline),
-            **_subtypes(self.meshes),
-            "step": self.step,
-            "average": self.average,
-            "resume": self.resume,
-        } | ({"family": self.family} if self.family else {})
-        partial = path.with_suffix(".partial")
-        torch.save(raw, partial)
-        partial.replace(path)
-
-
-def _subtypes(meshes: MeshSet) -> dict[str, Any]:
-    """What a checkpoint holds of several meshes besides their vertices; nothing for one of all."""
-    if [each.subtype for each in meshes.meshes] == [WHOLE]:
-        return {}
-    points = [len(each.outline) for each in meshes.meshes]
-    numbers = np.array([each.subtype for each in meshes.meshes])
-    return {
-        "kind": meshes.kind,
-        "subtype": torch.from_numpy(meshes.joined()[1]),
-        "outline_subtype": torch.from_numpy(np.repeat(numbers, points)),
-    }
-
-
-def _meshes(category: str, raw: Mapping[str, Any]) -> MeshSet:
-    mesh, outline = Mesh(raw["vertices"].numpy(), raw["faces"].numpy()), raw["outline"].numpy()
-    if "subtype" not in raw:
-        return whole(category, mesh, outline)
-    owners = raw["subtype"].numpy(), raw["outline_subtype"].numpy()
-    return MeshSet(category, raw["kind"], split(mesh, owners[0], outline, owners[1]))
 
 
 def learning_rate(step: int, config: TrainConfig) -> float:
@@ -228,7 +150,11 @@ def learn(
     torch.manual_seed(config.seed)
     model, optimiser, average, start = _prepare(meshes, config, device, initial)
     if subject.learned is not None:
-        _keep_all_but(model, subject.learned)
+        keep_all_but(model, subject.learned)
+    elif config.learned == "viewpoint":
+        if initial is None and saved is None:
+            raise NemoError('learned="viewpoint": needs trained weights to start from (--from)')
+        keep_all_but_prior(model)
     precision = Precision(config.precision, device)
     if saved is not None:
         start = _restore(saved, config, meshes, model, optimiser, average)
@@ -254,7 +180,8 @@ def learn(
             row = {"step": step, "seconds": time.perf_counter() - began} | numbers
             with (out / "log.jsonl").open("a") as log:
                 log.write(json.dumps(row) + "\n")
-            bar.set_postfix_str(f"pose {row['pose_right']:.2f} vertex {row['vertex_right']:.2f}")
+            told = ("pose", "vertex", "viewpoint")
+            bar.set_postfix_str(" ".join(f"{name} {row[name + '_right']:.2f}" for name in told))
         bar.update()
         if ranks.first and ((step + 1) % save_every == 0 or step + 1 == config.steps):
             state = {"model": model.state_dict(), "optimiser": optimiser.state_dict()}
@@ -280,14 +207,14 @@ def _check_category(meshes: MeshSet | None, config: TrainConfig) -> None:
 def _prepare(
     meshes: MeshSet, config: TrainConfig, device: torch.device, initial: Mapping[str, Tensor] | None
 ) -> tuple[NeuralMesh, torch.optim.Optimizer, dict[str, Tensor], int]:
-    model = NeuralMesh(sum(len(each.mesh.vertices) for each in meshes.meshes), config)
+    model = NeuralMesh(*sizes(meshes, config))
     if initial is None:
         load_imagenet(model.backbone.trunk)
         points = torch.from_numpy(meshes.joined()[0].vertices).float()
         model.bank.start(smooth_features(points, config.features))
     else:
         try:
-            model.load_state_dict(dict(initial))
+            model.load_state_dict(prior_of(model) | _fitting(initial, config))
         except RuntimeError as error:
             raise NemoError(f"weights to start from: do not fit this run ({error})") from error
     for parameter in model.backbone.trunk.frozen_part(config.frozen_blocks):
@@ -297,6 +224,8 @@ def _prepare(
     trunk = [p for p in model.backbone.trunk.parameters() if p.requires_grad]
     known = {id(p) for p in model.backbone.trunk.parameters()}
     head = [p for p in model.backbone.parameters() if id(p) not in known]
+    if model.readers is not None:
+        head.extend(model.readers.parameters())
     groups = [
         {"params": trunk, "base": config.trunk_rate},
         {"params": head, "base": config.head_rate},
@@ -307,13 +236,9 @@ def _prepare(
     return model, optimiser, average, 0
 
 
-def _keep_all_but(model: NeuralMesh, rows: slice) -> None:
-    """Learn these rows of the vertex features alone."""
-    for name, parameter in model.named_parameters():
-        parameter.requires_grad_(name == "bank.raw_theta")
-    learned = torch.zeros(len(model.bank.raw_theta), 1, device=model.bank.raw_theta.device)
-    learned[rows] = 1.0
-    model.bank.raw_theta.register_hook(lambda gradient: gradient * learned)
+def _fitting(initial: Mapping[str, Tensor], config: TrainConfig) -> dict[str, Tensor]:
+    """The weights to start from, less those of a prior where none is learned."""
+    return {k: v for k, v in initial.items() if config.context or not k.startswith(PRIOR)}
 
 
 def _restore(
@@ -324,7 +249,7 @@ def _restore(
     optimiser: torch.optim.Optimizer,
     average: dict[str, Tensor],
 ) -> int:
-    same = ("category", "width", "height", "features", "prototypes", "batch", "seed")
+    same = ("category", "width", "height", "features", "context", "prototypes", "batch", "seed")
     for name in (*same, "frozen_blocks"):
         if getattr(saved.config, name) != getattr(config, name):
             raise NemoError(

@@ -1,8 +1,8 @@
 # SPDX-License-Identifier: Apache-2.0
 """Learn one more category on the frozen backbone of a family, or of a single bundle.
 
-Only the new category's vertex features are learned, against the clutter prototypes and the vertices
-of the categories that are there, none of whose files change.
+Only the new category's vertex features, and its reading of the context, are learned, against the
+clutter prototypes and the vertices of the categories that are there, none of whose files change.
 """
 
 from __future__ import annotations
@@ -17,6 +17,7 @@ from nemo_model.bundle import BACKBONE, CARD, SHARED, Bundle, write_neural_mesh
 from nemo_model.errors import NemoError
 from nemo_model.family import members
 from nemo_model.meshes.meshset import MeshSet, SubtypeMesh
+from nemo_model.training.checkpoint import Checkpoint
 from nemo_model.training.config import TrainConfig
 from nemo_model.training.families.config import Member
 from nemo_model.training.families.export import bundle_of, member_card
@@ -25,7 +26,8 @@ from nemo_model.training.families.maker import FamilyMaker
 from nemo_model.training.families.start import added_weights
 from nemo_model.training.loader import sample_maker
 from nemo_model.training.ranks import Ranks
-from nemo_model.training.train import Checkpoint, Subject, learn
+from nemo_model.training.train import Subject, learn
+from nemo_model.viewpoint import Reader
 
 
 def add_category(
@@ -63,7 +65,7 @@ def add_category(
     card = known[0].card
     made_for = {
         "width": card.width, "height": card.height, "features": card.features,
-        "prototypes": len(known[0].clutter),
+        "prototypes": len(known[0].clutter), "context": _context(known), "learned": "all",
     }  # fmt: skip
     config = member.config(config).model_copy(update=made_for)
     own, _ = sample_maker(root, backgrounds, config)
@@ -84,9 +86,24 @@ def add_category(
     written = member_card(
         member, run, f"{folder.name}/{member.category}", command, done.step
     ).model_copy(update={"fill": card.fill})
-    bundle = bundle_of(folder / member.category, written, own.meshes, theta, known[0].clutter)
+    clutter, reader = known[0].clutter, _reader(done)
+    bundle = bundle_of(folder / member.category, written, own.meshes, theta, clutter, reader)
     write_neural_mesh(bundle)
     return Bundle.load(bundle.folder)
+
+
+def _context(known: list[Bundle]) -> int:
+    """Channels of the family's context; 0 where it has none."""
+    readers = [bundle.reader for bundle in known if bundle.reader is not None]
+    return readers[0].weight.shape[1] if readers else 0
+
+
+def _reader(done: Checkpoint) -> Reader | None:
+    """The new category's, which is the last."""
+    if "readers.weight" not in done.average:
+        return None
+    weight, bias = (done.average[f"readers.{name}"][-1].numpy() for name in ("weight", "bias"))
+    return Reader(np.array(weight), np.array(bias))
 
 
 def _check_new(folder: Path, member: Member, known: list[Bundle]) -> None:

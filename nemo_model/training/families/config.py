@@ -5,16 +5,17 @@ from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
 from pathlib import Path
+from typing import Any
 
 import yaml
-from pydantic import BaseModel, ConfigDict, Field, ValidationError
+from pydantic import BaseModel, ConfigDict, Field, ValidationError, field_validator
 
 from nemo_model.bundle import SizePrior
 from nemo_model.datasets.common import read_lines
 from nemo_model.errors import NemoError
 from nemo_model.synth.catalogue import of_category, read_table
 from nemo_model.synth.prior import prior
-from nemo_model.training.config import TrainConfig
+from nemo_model.training.config import AugmentConfig, TrainConfig
 
 SYNTH = "synth"
 
@@ -46,6 +47,16 @@ class Member(BaseModel):
     leave_out: Path | None = Field(default=None, description="names of photos not to train on")
     data: str = Field(default="", description="for the card")
     also: Also | None = None
+    augment: dict[str, Any] = Field(
+        default={},
+        description="fields of AugmentConfig in place of the run's",
+    )
+
+    @field_validator("augment")
+    @classmethod
+    def _known(cls, changes: dict[str, Any]) -> dict[str, Any]:
+        AugmentConfig.model_validate(changes)
+        return changes
 
     def config(self, base: TrainConfig) -> TrainConfig:
         """The settings of its samples."""
@@ -56,6 +67,9 @@ class Member(BaseModel):
         }  # fmt: skip
         if self.also is not None:
             changed |= {"also_source": self.also.source, "also_share": self.also.share}
+        if self.augment:
+            fields = base.augment.model_dump() | self.augment
+            changed["augment"] = AugmentConfig.model_validate(fields)
         return base.model_copy(update=changed)
 
 

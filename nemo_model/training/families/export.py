@@ -15,11 +15,12 @@ from nemo_model.errors import NemoError
 from nemo_model.family import write_family
 from nemo_model.meshes.meshset import MeshSet
 from nemo_model.meshes.neural import NeuralSubtype
+from nemo_model.training.checkpoint import Checkpoint
 from nemo_model.training.config import TrainConfig
-from nemo_model.training.export import backbone_onnx, trained
+from nemo_model.training.export import backbone_onnx, reader_of, trained
 from nemo_model.training.families.config import Family, Member
 from nemo_model.training.families.maker import parted
-from nemo_model.training.train import Checkpoint
+from nemo_model.viewpoint import Reader
 
 
 def export_family(
@@ -39,10 +40,12 @@ def export_family(
     sets = parted(checkpoint.meshes)
     ends = np.cumsum([sum(len(each.mesh.vertices) for each in one.meshes) for one in sets])
     bundles = []
-    for each, meshes, rows in zip(family.categories, sets, np.split(theta, ends[:-1]), strict=True):
+    parts = zip(family.categories, sets, np.split(theta, ends[:-1]), strict=True)
+    for place, (each, meshes, rows) in enumerate(parts):
         card = member_card(each, config, f"{out.name}/{each.category}", command, checkpoint.step)
         card = card.model_copy(update={"limits": limits})
-        bundles.append(bundle_of(out / each.category, card, meshes, rows, beta))
+        reader = reader_of(model, place)
+        bundles.append(bundle_of(out / each.category, card, meshes, rows, beta, reader))
     write_family(bundles, backbone_onnx(model, config.height, config.width))
     return [Bundle.load(bundle.folder) for bundle in bundles]
 
@@ -66,7 +69,7 @@ def member_card(each: Member, config: TrainConfig, name: str, command: str, step
         seed=config.seed,
         command=command,
         licence=each.licence,
-        mirror=config.augment.flip > 0,
+        mirror=own.augment.flip > 0,
         training=own.model_dump(mode="json") | {"steps_done": steps, "family": config.category},
         sha256={},
     )
@@ -78,12 +81,14 @@ def bundle_of(
     meshes: MeshSet,
     rows: npt.NDArray[np.float32],
     clutter: npt.NDArray[np.float32],
+    reader: Reader | None = None,
 ) -> Bundle:
-    """The bundle of a category's meshes and their rows (V, C) of the bank."""
+    """The bundle of a category's meshes, their rows (V, C) of the bank and its reader."""
     first, *more = _subtypes(meshes, rows)
     return Bundle(
-        folder, card, first.mesh, first.features, clutter, first.outline, first.subtype, tuple(more)
-    )
+        folder, card, first.mesh, first.features, clutter, first.outline, first.subtype,
+        tuple(more), reader,
+    )  # fmt: skip
 
 
 def _subtypes(meshes: MeshSet, rows: npt.NDArray[np.float32]) -> Sequence[NeuralSubtype]:

@@ -30,6 +30,7 @@ class FamilyObjective(Objective):
     ) -> None:
         super().__init__(meshes, config)
         self.category = [category_of(each) for each in meshes.meshes]
+        self.symmetries = torch.tensor([each.symmetry for each in configs])
         self.rivalry = nn.ModuleList(
             Rivalry(each.mesh, configs[place])
             for each, place in zip(meshes.meshes, self.category, strict=True)

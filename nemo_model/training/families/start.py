@@ -19,8 +19,9 @@ from nemo_model.training.config import TrainConfig
 from nemo_model.training.families.maker import FamilyMaker, parted
 from nemo_model.training.loader import collate
 from nemo_model.training.loss import smooth_features, turns
+from nemo_model.training.network import NeuralMesh, sizes
 from nemo_model.training.start import bundle_weights, carried
-from nemo_model.training.train import NeuralMesh
+from nemo_model.viewpoint import Reader
 
 LOOKS = 128
 """Samples of a category that its vertices' first features are the mean of."""
@@ -47,12 +48,13 @@ def family_weights(
     torch.manual_seed(config.seed)
     known: dict[str, Bundle] = {}
     if folder is None:
-        model = NeuralMesh(int(maker.rows[-1]), config)
+        model = NeuralMesh(*sizes(maker.meshes, config))
         load_imagenet(model.backbone.trunk)
         state = {name: value.clone() for name, value in model.state_dict().items()}
     else:
         known = {bundle.card.category: bundle for bundle in map(Bundle.load, members(folder))}
         state = bundle_weights(next(iter(known.values())).folder)
+        state = {k: v for k, v in state.items() if not k.startswith("readers.")}
     theta = []
     for meshes, symmetry in zip(parted(maker.meshes), symmetries, strict=True):
         points = torch.from_numpy(meshes.joined()[0].vertices).float()
@@ -63,7 +65,35 @@ def family_weights(
             smooth = torch.from_numpy(np.concatenate(rows).astype(np.float32))
         theta.append(smooth)
     state["bank.raw_theta"] = torch.cat(theta)
-    return state
+    names = maker.meshes.category.split("+")
+    return state | readers_of([known.get(name) for name in names], list(known.values()))
+
+
+def readers_of(
+    bundles: Sequence[Bundle | None], others: Sequence[Bundle] = ()
+) -> dict[str, Tensor]:
+    """The readers of all categories; where a bundle has none, one that says nothing.
+
+    Empty where no bundle, of `others` neither, has one: the run then makes its own.
+    """
+    known = next(
+        (one.reader for one in (*bundles, *others) if one is not None and one.reader), None
+    )
+    if known is None:
+        return {}
+    readers = [
+        one.reader if one is not None and one.reader is not None else silent(known)
+        for one in bundles
+    ]
+    return {
+        "readers.weight": torch.from_numpy(np.stack([reader.weight for reader in readers])),
+        "readers.bias": torch.from_numpy(np.stack([reader.bias for reader in readers])),
+    }
+
+
+def silent(like: Reader) -> Reader:
+    """A reader that calls all views as likely, of another one's size."""
+    return Reader(np.zeros_like(like.weight), np.zeros_like(like.bias))
 
 
 def added_weights(folder: Path, maker: FamilyMaker, config: TrainConfig) -> dict[str, Tensor]:
@@ -79,7 +109,7 @@ def added_weights(folder: Path, maker: FamilyMaker, config: TrainConfig) -> dict
     new = parted(maker.meshes)[-1]
     theta.append(seen_features(backbone, maker, len(bundles), new, config))
     state["bank.raw_theta"] = torch.cat(theta)
-    return state
+    return state | readers_of([*bundles, None])
 
 
 def alike_features(points: Tensor, channels: int, symmetry: int) -> Tensor:
@@ -94,8 +124,9 @@ def alike_features(points: Tensor, channels: int, symmetry: int) -> Tensor:
 
 def backbone_of(state: dict[str, Tensor], features: int) -> Backbone:
     """A backbone with the weights of bundle_weights."""
-    backbone = Backbone(features)
     start = "backbone."
+    bias = state.get("backbone.context.hidden.bias")
+    backbone = Backbone(features, 0 if bias is None else len(bias))
     backbone.load_state_dict(
         {k.removeprefix(start): v for k, v in state.items() if k.startswith(start)}
     )

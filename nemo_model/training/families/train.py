@@ -11,6 +11,7 @@ import torch
 
 from nemo_model.errors import NemoError
 from nemo_model.meshes.meshset import MeshSet
+from nemo_model.training.checkpoint import Checkpoint
 from nemo_model.training.config import TrainConfig
 from nemo_model.training.families.config import Family, also_of, root_of
 from nemo_model.training.families.loss import FamilyObjective
@@ -19,7 +20,7 @@ from nemo_model.training.families.start import family_weights
 from nemo_model.training.loader import load_photos
 from nemo_model.training.mixed import maker_of
 from nemo_model.training.ranks import joined
-from nemo_model.training.train import Checkpoint, Subject, check_share, learn
+from nemo_model.training.train import Subject, check_share, learn
 
 
 def family_maker(

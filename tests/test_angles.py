@@ -13,12 +13,12 @@ import training_set
 from hypothesis import strategies as st
 from properties import holds_for
 
+from nemo_model.angles import ANGLES, AZIMUTH, ELEVATION, SIGMA, THETA
 from nemo_model.camera import Camera, crop_camera
 from nemo_model.errors import NemoError
 from nemo_model.estimator import Given
 from nemo_model.mesh import cuboid, mean_outline
 from nemo_model.pose import geodesic, rotation_from_angles, transform
-from nemo_model.rivals.angles import ANGLES, AZIMUTH, ELEVATION, SIGMA, THETA
 from nemo_model.rivals.classifier import angle_labels
 from nemo_model.rivals.estimator import RivalEstimator
 from nemo_model.rivals.types import Found, Looked

@@ -1,0 +1,130 @@
+# SPDX-License-Identifier: Apache-2.0
+"""The viewpoint prior at run time: how likely the picture as a whole makes each rotation.
+
+The backbone gives one context vector per crop; a category's reader turns it into the log
+probabilities of azimuth, elevation and in-plane rotation (bins of 5 degrees), which are taken for
+independent. The solver adds them to the objective where it chooses among modes; where a pose lies
+within its mode the image's features decide alone.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+from typing import Any
+
+import numpy as np
+import numpy.typing as npt
+from scipy.ndimage import gaussian_filter1d
+
+from nemo_model.angles import ANGLES, SIGMA
+from nemo_model.pose import viewpoints
+
+__all__ = ["ANGLES", "BINS", "SIGMA", "Reader", "Viewpoint", "read_reader", "reader_arrays"]
+
+Array = npt.NDArray[np.float64]
+
+BINS = sum(bins.count for bins in ANGLES)
+"""Log probabilities of one crop: of the three angles, one after the other."""
+BIN_DEG = 5.0
+SPREAD_DEG = 10.0
+"""By how much (standard deviation) the probabilities are blurred: within a mode, where the features
+know better, they are to be about even."""
+FLOOR = 0.1
+"""Share of each angle's probability that is spread evenly: a network is surer than it is right."""
+
+
+@dataclass(frozen=True)
+class Viewpoint:
+    """What one crop says of its object's rotation.
+
+    log: (BINS,) of each angle log(probability x bins), 0 where it is even.
+    """
+
+    log: Array
+
+    @property
+    def peak(self) -> float:
+        """Of the likeliest rotation."""
+        parts = np.split(self.log, np.cumsum([bins.count for bins in ANGLES])[:-1])
+        return float(sum(part.max() for part in parts))
+
+    def __call__(self, rotations: npt.ArrayLike) -> Array:
+        """log (n,) of how much likelier than even rotations (n, 3, 3) are, crop camera.
+
+        Between the bins' centres it is interpolated.
+        """
+        angles = viewpoints(np.asarray(rotations, dtype=np.float64).reshape(-1, 3, 3))
+        total, start = np.zeros(len(angles)), 0
+        for column, bins in zip(angles.T, ANGLES, strict=True):
+            values = self.log[start : start + bins.count]
+            start += bins.count
+            at = (column - bins.lo) / bins.width - 0.5
+            low = np.floor(at).astype(int)
+            part = at - low
+            if bins.circular:
+                below, above = low % bins.count, (low + 1) % bins.count
+            else:
+                below, above = (np.clip(k, 0, bins.count - 1) for k in (low, low + 1))
+            total += (1.0 - part) * values[below] + part * values[above]
+        return total
+
+
+def _spread(p: Array, circular: bool) -> Array:
+    """Probabilities (n,) of bins, blurred by SPREAD_DEG."""
+    return np.asarray(
+        gaussian_filter1d(p, SPREAD_DEG / BIN_DEG, mode="wrap" if circular else "reflect")
+    )
+
+
+@dataclass(frozen=True)
+class Reader:
+    """A category's reading of the context.
+
+    Attributes:
+        weight: (BINS, D) float32.
+        bias: (BINS,) float32.
+    """
+
+    weight: npt.NDArray[np.float32]
+    bias: npt.NDArray[np.float32]
+
+    def __call__(self, context: npt.NDArray[np.float32]) -> Viewpoint:
+        """The viewpoint prior of a crop with this context (D,); even for one that is not finite."""
+        logits = (self.weight @ context + self.bias).astype(np.float64)
+        if not np.isfinite(logits).all():  # a broken backbone's, whose features say nothing either
+            return Viewpoint(np.zeros(BINS))
+        parts = np.split(logits, np.cumsum([bins.count for bins in ANGLES])[:-1])
+        log = []
+        for values, bins in zip(parts, ANGLES, strict=True):
+            p = np.exp(values - values.max())
+            p = _spread(p / p.sum(), bins.circular)
+            log.append(np.log((1.0 - FLOOR) * p * bins.count + FLOOR))
+        return Viewpoint(np.concatenate(log))
+
+
+def reader_arrays(reader: Reader | None) -> dict[str, Any]:
+    """What neural_mesh.npz holds of a reader; nothing where there is none."""
+    if reader is None:
+        return {}
+    return {"viewpoint_weight": reader.weight, "viewpoint_bias": reader.bias}
+
+
+def read_reader(data: Mapping[str, Any]) -> Reader | None:
+    """The reader of a neural_mesh.npz; None where it holds none.
+
+    Raises:
+        KeyError, ValueError: for what is missing or wrong.
+    """
+    if "viewpoint_weight" not in data:
+        return None
+    weight = np.ascontiguousarray(data["viewpoint_weight"], dtype=np.float32)
+    bias = np.ascontiguousarray(data["viewpoint_bias"], dtype=np.float32)
+    if weight.ndim != 2 or len(weight) != BINS or bias.shape != (BINS,):
+        raise ValueError(
+            f"viewpoint_weight is {weight.shape} and viewpoint_bias {bias.shape}; need "
+            f"({BINS}, D) and ({BINS},)"
+        )
+    if not (np.isfinite(weight).all() and np.isfinite(bias).all()):
+        raise ValueError("viewpoint_weight or viewpoint_bias holds NaN or infinite values")
+    return Reader(weight, bias)
