@@ -109,7 +109,7 @@ def solve_cold(
         box_map: (x1, y1, x2, y2) of the detector's box in cells.
         given_t: (3,) the true translation, when it is known: only the rotation is sought.
         reliable: whether each side of the box is one (False where the image's edge cuts it).
-        viewpoint: what the picture as a whole says of the rotation: helps to choose among modes.
+        viewpoint: what the picture as a whole says of the rotation: a term of what is maximised.
 
     Raises:
         NemoError: for wrong shapes, an uncalibrated camera, an empty box, or values that are not

@@ -3,8 +3,8 @@
 
 The backbone gives one context vector per crop; a category's reader turns it into the log
 probabilities of azimuth, elevation and in-plane rotation (bins of 5 degrees), which are taken for
-independent. The solver adds them to the objective where it chooses among modes; where a pose lies
-within its mode the image's features decide alone.
+independent. The solver adds them to the objective, on the grid of starts and in every climb
+(lean.py); blurred as they are, they say more of the mode than of the pose within it.
 """
 
 from __future__ import annotations
