@@ -23,7 +23,10 @@ _WIDEST, _LONGEST = 1e-4, 1e7  # focal lengths in cells beyond which float32 hol
 def scene_of(
     model: SolverModel, features: npt.ArrayLike, K_map: npt.ArrayLike
 ) -> tuple[Scene, Buffers]:
-    """Return the scene, whose background is still to be filled, and the buffers of its size."""
+    """Return the scene, whose background is still to be filled, and the buffers of its size.
+
+    features (h, w, C), K_map (3, 3) in cells. Raises NemoError for other shapes or values.
+    """
     grid = np.ascontiguousarray(features, dtype=np.float32)
     channels = model.table.features.shape[1]
     if grid.ndim != 3 or grid.shape[2] != channels or not grid.size:
@@ -92,6 +95,7 @@ def leaning(hints: Hints, R: Array) -> float:
 
 
 def schedule_of(model: SolverModel, adam_steps: int, newton_steps: int) -> Schedule:
+    """A climb of so many steps, with the rates and limits of the model's config."""
     config = model.config
     return Schedule(
         adam_steps, config.rate_start, config.rate_end, config.beta1, config.beta2,
@@ -101,6 +105,7 @@ def schedule_of(model: SolverModel, adam_steps: int, newton_steps: int) -> Sched
 
 
 def checked_translation(values: npt.ArrayLike | None) -> Array:
+    """The translation (3,), object units. Raises NemoError for one that is none or behind."""
     t = np.array(values, dtype=np.float64)
     if t.shape != (3,) or not np.isfinite(t).all() or np.abs(t).max() > _FARTHEST or t[2] <= 0:
         raise NemoError(f"translation: {t.tolist()} must be (3,), finite, in front of the camera")
@@ -108,6 +113,7 @@ def checked_translation(values: npt.ArrayLike | None) -> Array:
 
 
 def checked_rotation(values: npt.ArrayLike) -> Array:
+    """The rotation (3, 3), orthonormal to the last digits. Raises NemoError for no rotation."""
     R = np.array(values, dtype=np.float64, order="C")
     if R.shape != (3, 3) or not np.abs(R @ R.T - np.eye(3)).max() < 1e-3 or np.linalg.det(R) < 0:
         raise NemoError("rotation: R0 must be a rotation matrix (3, 3)")

@@ -45,7 +45,7 @@ class Viewpoint:
 
     @property
     def peak(self) -> float:
-        """Of the likeliest rotation."""
+        """The log probability, relative to even, of the likeliest rotation."""
         parts = np.split(self.log, np.cumsum([bins.count for bins in ANGLES])[:-1])
         return float(sum(part.max() for part in parts))
 

@@ -60,3 +60,19 @@ def test_no_occluders_and_an_own_augmentation_do_not_go_together(
                  tmp_path, "--out", tmp_path / "out", "--no-occluders"]  # fmt: skip
     assert cli.main([str(each) for each in arguments]) != 0
     assert "--no-occluders" in capsys.readouterr().err
+
+
+@pytest.mark.parametrize("option", ["--meshes", "--leave-out", "--save-every"])
+def test_a_system_of_the_tables_is_trained_as_it_stands_there(
+    tmp_path: Path,
+    monkeypatch: pytest.MonkeyPatch,
+    capsys: pytest.CaptureFixture[str],
+    option: str,
+) -> None:
+    """What it would pass over is refused."""
+    point = EntryPoint("train", "nemo_model.commands.train", cli.GROUP)
+    monkeypatch.setattr(cli, "entry_points", lambda group: [point])
+    folders = ["--root", tmp_path, "--backgrounds", tmp_path, "--out", tmp_path / "out"]
+    arguments = ["train", "--system", "nemo", *folders, option, "7"]
+    assert cli.main([str(each) for each in arguments]) != 0
+    assert f"{option}: 'nemo' is trained without" in capsys.readouterr().err

@@ -143,3 +143,38 @@ def test_a_model_with_another_interface_is_refused(tmp_path: Path) -> None:
     onnx.save(model, tmp_path / "other.onnx")
     with pytest.raises(NemoError, match="no backbone of nemo export"):
         FeatureExtractor(tmp_path / "other.onnx", providers=[CPU])
+
+
+def with_second(onnx_path: Path, out: Path, node: onnx.NodeProto, shape: list[int | str]) -> Path:
+    """The backbone with another output, `context`, that a node makes."""
+    model = onnx.load(onnx_path)
+    model.graph.node.append(node)
+    model.graph.output.append(helper.make_tensor_value_info("context", TensorProto.FLOAT, shape))
+    onnx.save(model, out)
+    return out
+
+
+def test_a_second_output_is_the_context(onnx_path: Path, tmp_path: Path) -> None:
+    numbers = helper.make_tensor("numbers", TensorProto.FLOAT, [1, 7], np.arange(7.0))
+    node = helper.make_node("Constant", [], ["context"], value=numbers)
+    path = with_second(onnx_path, tmp_path / "two.onnx", node, ["batch", 7])
+    found = FeatureExtractor(path, providers=[CPU])
+    assert found.context == 7
+    features, context = found.look(noise(1, 64, 64, 3))
+    assert features.shape[-1] == tiny.CHANNELS
+    np.testing.assert_array_equal(context[0], np.arange(7.0))
+
+
+def test_a_context_whose_size_depends_on_the_picture_is_refused(
+    onnx_path: Path, tmp_path: Path
+) -> None:
+    features = onnx.load(onnx_path).graph.output[0].name
+    node = helper.make_node("Flatten", [features], ["context"], axis=1)
+    path = with_second(onnx_path, tmp_path / "two.onnx", node, ["batch", "all"])
+    with pytest.raises(NemoError, match=r"two\.onnx: its second output is no context"):
+        FeatureExtractor(path, providers=[CPU])
+
+
+def test_without_a_second_output_the_context_is_empty(extractor: FeatureExtractor) -> None:
+    assert extractor.context == 0
+    assert extractor.look(noise(2, 64, 64, 3))[1].shape == (2, 0)

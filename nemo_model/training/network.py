@@ -49,6 +49,7 @@ def keep_all_but(model: NeuralMesh, rows: slice) -> None:
 
 
 def keep_all_but_prior(model: NeuralMesh) -> None:
+    """Learn the context and what reads it alone."""
     for name, parameter in model.named_parameters():
         parameter.requires_grad_(name.startswith(PRIOR))
 
