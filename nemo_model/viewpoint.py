@@ -10,14 +10,14 @@ independent. The solver adds them to the objective, on the grid of starts and in
 from __future__ import annotations
 
 from collections.abc import Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import Any
 
 import numpy as np
 import numpy.typing as npt
 from scipy.ndimage import gaussian_filter1d
 
-from nemo_model.angles import ANGLES, SIGMA
+from nemo_model.angles import ANGLES, AZIMUTH, SIGMA
 from nemo_model.pose import viewpoints
 
 __all__ = ["ANGLES", "BINS", "SIGMA", "Reader", "Viewpoint", "read_reader", "reader_arrays"]
@@ -77,6 +77,10 @@ def _spread(p: Array, circular: bool) -> Array:
     )
 
 
+def _every() -> npt.NDArray[np.bool_]:
+    return np.ones(AZIMUTH.count, dtype=np.bool_)
+
+
 @dataclass(frozen=True)
 class Reader:
     """A category's reading of the context.
@@ -84,10 +88,13 @@ class Reader:
     Attributes:
         weight: (BINS, D) float32.
         bias: (BINS,) float32.
+        shown: (bins of azimuth,) those from which training showed the category. Of the others a
+            classifier knows nothing: they are as likely as the likeliest, and the features decide.
     """
 
     weight: npt.NDArray[np.float32]
     bias: npt.NDArray[np.float32]
+    shown: npt.NDArray[np.bool_] = field(default_factory=_every)
 
     def __call__(self, context: npt.NDArray[np.float32]) -> Viewpoint:
         """The viewpoint prior of a crop with this context (D,); even for one that is not finite."""
@@ -100,6 +107,7 @@ class Reader:
             p = np.exp(values - values.max())
             p = _spread(p / p.sum(), bins.circular)
             log.append(np.log((1.0 - FLOOR) * p * bins.count + FLOOR))
+        log[0] = np.where(self.shown, log[0], log[0].max(where=self.shown, initial=-np.inf))
         return Viewpoint(np.concatenate(log))
 
 
@@ -107,7 +115,8 @@ def reader_arrays(reader: Reader | None) -> dict[str, Any]:
     """What neural_mesh.npz holds of a reader; nothing where there is none."""
     if reader is None:
         return {}
-    return {"viewpoint_weight": reader.weight, "viewpoint_bias": reader.bias}
+    arrays = {"viewpoint_weight": reader.weight, "viewpoint_bias": reader.bias}
+    return arrays if reader.shown.all() else arrays | {"viewpoint_shown": reader.shown}
 
 
 def read_reader(data: Mapping[str, Any]) -> Reader | None:
@@ -127,4 +136,9 @@ def read_reader(data: Mapping[str, Any]) -> Reader | None:
         )
     if not (np.isfinite(weight).all() and np.isfinite(bias).all()):
         raise ValueError("viewpoint_weight or viewpoint_bias holds NaN or infinite values")
-    return Reader(weight, bias)
+    if "viewpoint_shown" not in data:
+        return Reader(weight, bias)
+    shown = np.asarray(data["viewpoint_shown"])
+    if shown.shape != (AZIMUTH.count,) or shown.dtype != np.bool_ or not shown.any():
+        raise ValueError(f"viewpoint_shown must be {AZIMUTH.count} truth values, one of them true")
+    return Reader(weight, bias, shown)

@@ -22,7 +22,7 @@ from pascal3d_files import (
 
 from nemo_model.datasets.common import DatasetError, subset, tune_groups
 from nemo_model.datasets.pascal3d import Pascal3D, Pascal3DObject
-from nemo_model.mesh import load_off
+from nemo_model.mesh import cuboid, load_off
 
 
 def load_one(root: Path, objects: object, **record: object) -> Pascal3DObject:
@@ -40,6 +40,19 @@ def test_pixels_count_from_zero_and_angles_are_radians(tmp_path: Path) -> None:
     assert item.theta == pytest.approx(math.radians(3.0))
     assert (item.truncated, item.occluded, item.difficult) == (True, False, False)
     assert (item.name, item.cad_index, item.size) == ("a", 1, SIZE)
+
+
+def test_a_stretch_is_read_and_makes_the_cad_model_the_object(tmp_path: Path) -> None:
+    item = load_one(tmp_path / "long", [thing(stretch=[1.0, 2.0, 0.5])])
+    box = cuboid([-0.1, -0.2, -0.3], [0.1, 0.2, 0.3], 8)
+    np.testing.assert_allclose(item.shape(box).extent, [0.2, 0.8, 0.3])
+    assert load_one(tmp_path / "none", [thing()]).shape(box) is box
+
+
+@pytest.mark.parametrize("stretch", [[1.0, 2.0], [1.0, 0.0, 1.0], [1.0, np.nan, 1.0]])
+def test_a_stretch_that_is_none_is_named(tmp_path: Path, stretch: list[float]) -> None:
+    with pytest.raises(DatasetError, match="stretch"):
+        load_one(tmp_path / "broken", [thing(stretch=stretch)])
 
 
 def test_a_symmetry_is_read_where_there_is_one(tmp_path: Path) -> None:

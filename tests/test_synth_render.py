@@ -4,6 +4,7 @@
 from __future__ import annotations
 
 import csv
+from dataclasses import replace
 from pathlib import Path
 
 import cv2
@@ -20,7 +21,7 @@ from nemo_model.synth import build as building
 from nemo_model.synth import record
 from nemo_model.synth.build import Settings, build, chosen
 from nemo_model.synth.catalogue import Entry
-from nemo_model.synth.scene import Ranges
+from nemo_model.synth.scene import Ranges, draw_stretch
 from nemo_model.synth.sheet import cell, sheet
 from nemo_model.synth.store import stored_model
 
@@ -160,6 +161,36 @@ def test_families_are_held_back_and_the_others_keep_their_numbers(cache, photos,
         chosen(cache[1], "chair", "train", ["no-such"])
     with pytest.raises(NemoError, match="leaves no family"):
         chosen(cache[1], "chair", "train", sorted({one.family for _, one in every}))
+
+
+def test_stretched_models_are_other_shapes_and_told_as_such(cache, root, photos, tmp_path):
+    ranges = replace(SMALL, stretched=0.4)
+    build(cache[1], Settings("chair", "val", ranges=ranges), 6, cache[0], tmp_path, [photos])
+    overlaps, found = [], Pascal3D(tmp_path, "chair", "synth", "val")
+    for before, item in zip(Pascal3D(root, "chair", "synth", "val"), found, strict=True):
+        assert before.stretch is None
+        assert item.stretch is not None
+        assert item.cad_index == before.cad_index
+        cad = found.cad(item.cad_index)
+        assert np.linalg.norm(item.shape(cad).extent) == pytest.approx(1.0, abs=0.02)
+        mask = mask_of(tmp_path, item.name)
+        overlaps.append([
+            (mask & shown).sum() / (mask | shown).sum()
+            for shown in (silhouette(mesh, item.T_cam_obj, item.K, *mask.shape[::-1])
+                          for mesh in (item.shape(cad), cad))
+        ])  # fmt: skip
+    stretched, plain = np.median(overlaps, axis=0)
+    assert stretched > 0.9 > plain
+    with pytest.raises(NemoError, match="other settings"):
+        build(cache[1], Settings("chair", "val", ranges=SMALL), 6, cache[0], tmp_path, [photos])
+
+
+def test_a_stretch_keeps_what_looks_the_same_from_all_around():
+    rng = np.random.default_rng(0)
+    for symmetry, kept in ((0, True), (4, True), (1, False), (2, False)):
+        factors = draw_stretch(symmetry, 0.5, rng)
+        assert (factors[0] == factors[1]) == kept
+        assert (np.abs(np.log(factors)) <= 0.5).all()
 
 
 def test_jitter_moves_boxes_and_nothing_else(cache, root, photos, tmp_path):

@@ -13,9 +13,10 @@ import pytest
 import torch
 import training_set
 
-from nemo_model.angles import ANGLES
+from nemo_model.angles import ANGLES, AZIMUTH
 from nemo_model.bundle import Bundle, Card, SizePrior
 from nemo_model.camera import Camera, crop_camera
+from nemo_model.datasets.pascal3d import Pascal3D
 from nemo_model.errors import NemoError
 from nemo_model.estimator import Estimator
 from nemo_model.pose import angles_from_rotation
@@ -29,7 +30,7 @@ from nemo_model.training.loader import sample_maker
 from nemo_model.training.network import PRIOR
 from nemo_model.training.start import bundle_weights
 from nemo_model.training.train import train
-from nemo_model.training.viewpoint import Context, viewpoint_loss
+from nemo_model.training.viewpoint import Context, Readers, shown, viewpoint_loss
 from nemo_model.viewpoint import BINS
 
 NONE = torch.tensor([1])
@@ -141,7 +142,7 @@ def test_a_run_may_learn_nothing_but_the_prior(root: Path, plain: Path, tmp_path
     done = run(root, tmp_path / "run", config, initial=before)
     for name, value in before.items():
         torch.testing.assert_close(done.resume["model"][name], value, rtol=0, atol=0)
-    prior = [name for name in done.average if name.startswith(PRIOR)]
+    prior = [n for n in done.average if n.startswith(PRIOR) and not n.endswith("count")]
     assert prior
     still = config.model_copy(update={"head_rate": 0.0, "weight_decay": 0.0})
     begun = run(root, tmp_path / "begun", still, initial=before)  # the same seed, learning nothing
@@ -179,8 +180,55 @@ def test_a_run_goes_on_from_a_bundle_with_its_prior(root: Path, tmp_path: Path) 
     weights = bundle_weights(bundle(done, tmp_path / "model").folder)
     prior = {name for name in done.average if name.startswith(PRIOR)}
     assert prior <= set(weights)
-    for name in prior:
+    for name in prior - {"readers.count"}:  # what it showed is known, how often not any more
         torch.testing.assert_close(weights[name], done.average[name], atol=1e-3, rtol=1e-2)
+
+
+def test_training_counts_from_where_it_showed_the_object(root: Path, tmp_path: Path) -> None:
+    done = run(root, tmp_path / "run", training_set.config(views="seen"))
+    count = done.average["readers.count"]
+    assert count.sum() > 0.0
+    kept = bundle(done, tmp_path / "model").reader
+    assert kept is not None
+    unseen = Pascal3D(root, "car", "stanford", "train", "unseen")
+    bins = [int(np.argmin(np.abs(AZIMUTH.apart(item.azimuth)))) for item in unseen]
+    assert not kept.shown[bins].all()
+    goes_on = bundle_weights(tmp_path / "model")["readers.count"]
+    np.testing.assert_array_equal(goes_on[0].numpy() > 0.0, kept.shown)
+
+
+def test_what_was_seldom_shown_was_not() -> None:
+    count = torch.full((AZIMUTH.count,), 100.0)
+    count[:2] = torch.tensor([0.0, 4.0])
+    count[2] = 20.0
+    assert shown(count).tolist() == [False, False] + [True] * (AZIMUTH.count - 2)
+    assert shown(torch.zeros(AZIMUTH.count)).all()
+
+
+@pytest.mark.parametrize(("symmetry", "bins"), [(1, 1), (2, 2), (4, 4), (0, AZIMUTH.count)])
+def test_a_symmetric_object_is_shown_from_all_sides_that_look_alike(
+    symmetry: int, bins: int
+) -> None:
+    readers = Readers(2, 3)
+    angles = torch.tensor([[float(AZIMUTH.centres[5]) + 0.01, 0.0, 0.0]])
+    readers.note(torch.tensor([1]), angles, torch.tensor([symmetry]))
+    assert not readers.count[0].any()
+    assert int((readers.count[1] > 0).sum()) == bins
+    assert readers.count[1, 5] == 1.0
+
+
+def test_a_checkpoint_that_counted_nothing_goes_on_as_shown_from_everywhere(
+    root: Path, tmp_path: Path
+) -> None:
+    run(root, tmp_path / "run", training_set.config())
+    path = tmp_path / "run" / "checkpoint.pt"
+    raw = torch.load(path, weights_only=True)
+    del raw["average"]["readers.count"], raw["resume"]["model"]["readers.count"]
+    torch.save(raw, path)
+    old = Checkpoint.load(path)
+    assert shown(old.average["readers.count"][0]).all()
+    more = run(root, tmp_path / "run", training_set.config(steps=old.config.steps + 1), resume=True)
+    assert more.step == old.step + 1
 
 
 def test_a_new_category_begins_with_a_prior_that_says_nothing(root: Path, tmp_path: Path) -> None:

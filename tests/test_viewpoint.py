@@ -12,7 +12,7 @@ import pytest
 import tiny
 from scipy.spatial.transform import Rotation
 
-from nemo_model.angles import ANGLES
+from nemo_model.angles import ANGLES, AZIMUTH
 from nemo_model.bundle import NEURAL_MESH, Bundle, BundleError, write_neural_mesh
 from nemo_model.estimator import Estimator
 from nemo_model.lean import lean, log_probability
@@ -90,6 +90,22 @@ def test_the_azimuth_goes_round_and_is_even_between_bins() -> None:
     assert left == pytest.approx(right, abs=1e-9)
 
 
+def test_views_that_training_never_showed_are_as_likely_as_the_likeliest() -> None:
+    """A classifier that knows half of the views is sure of them on pictures of the other half."""
+    whole = reader_of(92.5, 12.5, 2.5)
+    behind = np.rad2deg(AZIMUTH.centres) > 180.0
+    half = replace(whole, shown=~behind)
+    context = np.zeros(1, dtype=np.float32)
+    views = [rotation_from_angles(math.radians(a), math.radians(12.5), math.radians(2.5))
+             for a in (92.5, 20.0, 250.0, 310.0)]  # fmt: skip
+    sure, ruled_out, unknown, as_unknown = half(context)(views)
+    assert unknown == pytest.approx(sure)
+    assert as_unknown == pytest.approx(sure)
+    np.testing.assert_allclose([sure, ruled_out], whole(context)(views[:2]))
+    assert ruled_out < sure - 1.0
+    assert half(context).peak == pytest.approx(whole(context).peak)
+
+
 def test_the_reader_reads_the_context() -> None:
     rng = np.random.default_rng(2)
     reader = Reader(
@@ -111,6 +127,27 @@ def test_a_reader_is_kept_in_the_bundle(folder: Path, tmp_path: Path) -> None:
     found = Bundle.load(kept).reader
     assert found is not None
     np.testing.assert_array_equal(found.bias, reader_of(30.0, 10.0, 0.0).bias)
+    assert found.shown.all()
+
+
+def test_what_training_showed_is_kept_in_the_bundle(folder: Path, tmp_path: Path) -> None:
+    shown = np.arange(AZIMUTH.count) % 3 > 0
+    reader = replace(reader_of(30.0, 10.0, 0.0), shown=shown)
+    found = Bundle.load(write(Bundle.load(folder), tmp_path / "kept", reader)).reader
+    assert found is not None
+    np.testing.assert_array_equal(found.shown, shown)
+
+
+@pytest.mark.parametrize("shown", [np.zeros(AZIMUTH.count, bool), np.ones(3, bool)])
+def test_a_bundle_shown_from_nowhere_is_refused(
+    folder: Path, tmp_path: Path, shown: np.ndarray
+) -> None:
+    reader = replace(reader_of(30.0, 10.0, 0.0), shown=shown)
+    if shown.all():  # is not written, as one that is all true is not
+        reader = replace(reader, shown=~shown)
+    kept = write(Bundle.load(folder), tmp_path / "kept", reader)
+    with pytest.raises(BundleError, match=f"{NEURAL_MESH}.*viewpoint_shown"):
+        Bundle.load(kept)
 
 
 def write(bundle: Bundle, out: Path, reader: Reader) -> Path:

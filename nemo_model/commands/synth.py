@@ -63,6 +63,8 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
                         help="standard deviation of a box's sides, share of its size")  # fmt: skip
     render.add_argument("--recoloured", type=float, default=Ranges.recoloured,
                         help="share of images with colours that are not the model's")  # fmt: skip
+    render.add_argument("--stretched", type=float, default=Ranges.stretched, metavar="S",
+                        help="scale each axis by exp(-S) to exp(S): other shapes")  # fmt: skip
     render.add_argument("--without", nargs="+", default=[], metavar="FAMILY",
                         help="models to hold back, as those to be measured on")  # fmt: skip
     render.add_argument("--workers", type=int, default=1, help="processes")
@@ -127,9 +129,14 @@ def _render(args: argparse.Namespace, entries: Sequence[Entry]) -> int:
         raise NemoError("--elevation: LOW must be below HIGH, both in -90 .. 90 degrees")
     if not 0.0 <= args.recoloured <= 1.0:
         raise NemoError(f"--recoloured {args.recoloured}: must be a share, 0 to 1")
+    if not 0.0 <= args.stretched <= 1.0:
+        raise NemoError(f"--stretched {args.stretched}: must be 0 to 1")
     mine = of_category(entries, args.category)
     packages.fetch(_packages(mine), args.cache)
-    ranges = Ranges(longest=args.size, elevation=(low, high), recoloured=args.recoloured)
+    ranges = Ranges(
+        longest=args.size, elevation=(low, high), recoloured=args.recoloured,
+        stretched=args.stretched,
+    )  # fmt: skip
     settings = Settings(
         args.category, args.split, args.seed, args.box_jitter, ranges, tuple(args.without)
     )

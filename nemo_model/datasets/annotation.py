@@ -19,6 +19,7 @@ import numpy as np
 from nemo_model import pose
 from nemo_model.datasets import matfile
 from nemo_model.datasets.common import DatasetError, read_image
+from nemo_model.mesh import Mesh
 
 VISIBLE = 1.0  # an anchor's status
 DEFAULT_VIEWPORT = 3000.0  # PASCAL3D+'s constant, for files that leave it out
@@ -33,6 +34,7 @@ class Pascal3DObject:
     `cad_index` counts from 1 (0: not annotated); `index` is the place in the image's record.
     `anchors`: named keypoints that are visible, pixels (x, y) from 0; empty where none are marked.
     `symmetry`: turns about z that leave this object as it is (see Symmetry), where the file says.
+    `stretch`: factors along x, y, z that make its CAD model this object (nemo synth), else None.
     """
 
     name: str
@@ -53,6 +55,7 @@ class Pascal3DObject:
     index: int = 0
     anchors: Mapping[str, tuple[float, float]] = field(default_factory=dict)
     symmetry: int | None = None
+    stretch: tuple[float, float, float] | None = None
 
     @property
     def K(self) -> np.ndarray:
@@ -69,6 +72,10 @@ class Pascal3DObject:
     def T_cam_obj(self) -> np.ndarray:
         """Pose (4, 4), object to OpenCV camera frame, lengths in CAD units."""
         return pose.transform(self.R_cam_obj, np.array([0.0, 0.0, self.distance]))
+
+    def shape(self, cad: Mesh) -> Mesh:
+        """This object's shape, given its CAD model."""
+        return cad if self.stretch is None else Mesh(cad.vertices * self.stretch, cad.faces)
 
     def read_image(self) -> np.ndarray:
         """The photo, RGB uint8 (H, W, 3). Raises DatasetError naming the file."""
@@ -152,7 +159,18 @@ def _object(
         index=index,
         anchors=_anchors(entry),
         symmetry=None if matfile.number(entry, "symmetry") is None else _whole(entry, "symmetry"),
+        stretch=_stretch(entry),
     )
+
+
+def _stretch(entry: np.void) -> tuple[float, float, float] | None:
+    factors = matfile.numbers(entry, "stretch")
+    if factors is None:
+        return None
+    if factors.size != 3 or not (np.isfinite(factors) & (factors > 0.0)).all():
+        raise matfile.FieldError(f"stretch is {factors.tolist()}, must be three factors above 0")
+    x, y, z = factors.tolist()
+    return x, y, z
 
 
 def _anchors(entry: np.void) -> dict[str, tuple[float, float]]:

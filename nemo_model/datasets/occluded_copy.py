@@ -38,7 +38,8 @@ def make_level(
     for item in tqdm(objects, desc=f"level {level}", unit="image", dynamic_ncols=True):
         image = item.read_image()
         height, width = image.shape[:2]
-        mask = silhouette(dataset.cad(item.cad_index), item.T_cam_obj, item.K, width, height)
+        shape_seen = item.shape(dataset.cad(item.cad_index))
+        mask = silhouette(shape_seen, item.T_cam_obj, item.K, width, height)
         rng = generator(seed, level, dataset.category, item.name)
         result = SHAPES[shape](image, mask, level, photos, rng)
         if result is None:

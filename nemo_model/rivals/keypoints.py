@@ -146,12 +146,10 @@ class KeypointMaps:
         index = (
             item.cad_index if (item.cad_index, False) in self.points else next(iter(self.points))[0]
         )
-        points = self.points[index, picture.mirrored]
-        crop = picture.crop
-        front, uv = visible_points(
-            points, self.cads[index, picture.mirrored], picture.T, crop.K, crop.width, crop.height,
-            SLACK,
-        )  # fmt: skip
+        points, crop = self.points[index, picture.mirrored], picture.crop
+        cad = item.shape(self.cads[index, picture.mirrored])
+        points = points if item.stretch is None else points * item.stretch
+        front, uv = visible_points(points, cad, picture.T, crop.K, crop.width, crop.height, SLACK)
         if item.anchors:
             points, uv = annotated(item, picture, points, uv, front)
             front = np.ones(len(points), dtype=bool)

@@ -8,8 +8,6 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
-from tqdm import tqdm
-
 from nemo_model.datasets.pascal3d import Pascal3D
 from nemo_model.rivals.classifier import angle_labels
 from nemo_model.rivals.keypoints import KeypointMaps, category_keypoints
@@ -18,7 +16,7 @@ from nemo_model.rivals.train import Source, Targets, train_rival
 from nemo_model.systems import Run
 from nemo_model.training.clock import TRAINING
 from nemo_model.training.config import TrainConfig
-from nemo_model.training.loader import category_geometry, load_photos
+from nemo_model.training.loader import category_geometry, load_photos, read_images
 from nemo_model.training.runs import MODEL, config_of, size_prior
 from nemo_model.training.samples import SampleMaker
 
@@ -78,9 +76,8 @@ def _category(run: Run, name: str) -> _Category:
     dataset = Pascal3D(run.root, name, run.source, run.split, run.views)
     mesh, outline, cads = category_geometry(dataset, config.vertices)
     objects = list(dataset)
-    images = [item.read_image() for item in tqdm(objects, desc="photos", leave=False)]
     photos = load_photos(run.backgrounds)
-    maker = SampleMaker(objects, images, cads, mesh, outline, photos, config)
+    maker = SampleMaker(objects, read_images(objects), cads, mesh, outline, photos, config)
     if run.system != "starmap":
         return _Category(name, config, maker, angle_labels)
     points = category_keypoints(run.root, run.keypoints, name, cads)

@@ -29,6 +29,7 @@ from nemo_model.synth.scene import (
     Ranges,
     draw_background,
     draw_lights,
+    draw_stretch,
     draw_view,
     photograph,
     recolour,
@@ -178,6 +179,17 @@ def render(job: Job, index: int) -> None:
     number, entry = pick(job, index)
     model = stored_model(entry, job.cache)
     rng = np.random.default_rng((*settings.generator(index).integers(0, 2**31, 4), 1))
+    extra: dict[str, object] = {
+        "subtype": entry.name, "family": entry.family, "metres_per_unit": entry.diagonal_m,
+        "symmetry": float(entry.symmetry),
+    }  # fmt: skip
+    if settings.ranges.stretched:
+        factors = draw_stretch(entry.symmetry, settings.ranges.stretched, rng)
+        diagonal = float(np.linalg.norm(factors * model.extent))
+        model = model.stretched(factors / diagonal)
+        extra |= {
+            "stretch": factors / diagonal, "metres_per_unit": entry.diagonal_m * diagonal
+        }  # fmt: skip
     view = draw_view(model.hull, settings.ranges, rng)
     background = draw_background(job.photos, (view.width, view.height), rng)
     lights = draw_lights(background, rng)
@@ -196,10 +208,6 @@ def render(job: Job, index: int) -> None:
     box = tight_box(model.hull, view)
     noise = rng.normal(0.0, 1.0, 4)
     box = box + settings.box_jitter * np.tile(box[2:] - box[:2], 2) * noise
-    extra: dict[str, object] = {
-        "subtype": entry.name, "family": entry.family, "metres_per_unit": entry.diagonal_m,
-        "symmetry": float(entry.symmetry),
-    }  # fmt: skip
     record.write_image(
         job.root, settings.category, settings.name(index),
         replace(drawing, image=photo), view, box, number, extra,
@@ -225,6 +233,8 @@ def _check(
         "credits": sorted({f"{e.author or 'unnamed'}, {e.licence} ({e.package})" for _, e in mine}),
     }  # fmt: skip
     del content["without"]  # the models tell
+    if not settings.ranges.stretched:
+        del content["ranges"]["stretched"]  # sets from before it could be asked for
     if cycles is not None:
         content["renderer"] = cycles.record()
     text = json.dumps(content, indent=1)

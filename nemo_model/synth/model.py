@@ -67,6 +67,14 @@ class Model:
         )
         return replace(self, uv=uv)
 
+    def stretched(self, factors: Array) -> Model:
+        """The shape scaled by factors (3,) along its axes, none of which may be 0."""
+        normals = self.normals / factors
+        normals /= np.linalg.norm(normals, axis=2, keepdims=True)
+        return replace(
+            self, points=self.points * factors, normals=normals, hull=self.hull * factors
+        )
+
     @property
     def extent(self) -> Array:
         """(3,) along the object's axes."""

@@ -36,6 +36,7 @@ class Ranges:
     cut: float = 0.1  # share of the pictures whose edge may cut the object
     recoloured: float = 0.5  # share of the pictures with colours that are not the model's
     patterned: float = 0.15  # share of the surfaces that take a piece of a photo, when recoloured
+    stretched: float = 0.0  # each axis is scaled by exp(-stretched) to exp(stretched)
 
 
 @dataclass(frozen=True)
@@ -94,6 +95,14 @@ def draw_view(points: Array, ranges: Ranges, rng: np.random.Generator) -> View:
     point = corner - focal * box[:2]
     K = np.array([[focal, 0.0, point[0]], [0.0, focal, point[1]], [0.0, 0.0, 1.0]])
     return View(azimuth, elevation, theta, distance, K, width, height)
+
+
+def draw_stretch(symmetry: int, most: float, rng: np.random.Generator) -> Array:
+    """Factors (3,) along the axes, which leave an object of this symmetry about z as symmetric."""
+    factors = np.exp(rng.uniform(-most, most, 3))
+    if symmetry not in (1, 2):
+        factors[1] = factors[0]
+    return factors
 
 
 def _bounds(uv: Array) -> Array:

@@ -14,6 +14,7 @@ import numpy.typing as npt
 import torch
 from torch import Tensor
 
+from nemo_model.angles import AZIMUTH
 from nemo_model.errors import NemoError
 from nemo_model.mesh import Mesh
 from nemo_model.meshes.meshset import WHOLE, MeshSet, split
@@ -55,8 +56,11 @@ class Checkpoint:
             raw = torch.load(path, map_location="cpu", weights_only=True)
             config = TrainConfig.model_validate(_settings(raw))
             meshes = _meshes(config.category, raw)
+            resume = dict(raw["resume"])
+            if "model" in resume:
+                resume["model"] = _counted(resume["model"])
             return Checkpoint(
-                config, meshes, raw["step"], raw["average"], raw["resume"], raw.get("family", "")
+                config, meshes, raw["step"], _counted(raw["average"]), resume, raw.get("family", "")
             )
         except FileNotFoundError as error:
             raise NemoError(f"{path}: no such checkpoint") from error
@@ -84,6 +88,14 @@ def _settings(raw: Mapping[str, Any]) -> dict[str, Any]:
     fields: dict[str, Any] = json.loads(raw["config"])
     bias = raw["average"].get("backbone.context.hidden.bias")
     return {"context": 0 if bias is None else len(bias), "silhouettes": False} | fields
+
+
+def _counted(state: dict[str, Tensor]) -> dict[str, Tensor]:
+    """A state that lacks them given readers.count of none; it is from before views were counted."""
+    if "readers.weight" not in state or "readers.count" in state:
+        return state
+    none = torch.zeros(len(state["readers.weight"]), AZIMUTH.count)
+    return state | {"readers.count": none}
 
 
 def _subtypes(meshes: MeshSet) -> dict[str, Any]:

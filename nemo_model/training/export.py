@@ -3,6 +3,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from pathlib import Path
 
 import numpy as np
@@ -18,6 +19,7 @@ from nemo_model.meshes.neural import NeuralSubtype
 from nemo_model.training.backbone import Backbone
 from nemo_model.training.checkpoint import Checkpoint
 from nemo_model.training.network import NeuralMesh, sizes
+from nemo_model.training.viewpoint import shown
 from nemo_model.viewpoint import Reader
 
 OPSET = 18
@@ -94,8 +96,13 @@ def reader_of(model: NeuralMesh, place: int = 0) -> Reader | None:
     """What a category reads the viewpoint with, for its bundle; None where nothing is learned."""
     if model.readers is None:
         return None
-    weight, bias = model.readers.weight[place].detach(), model.readers.bias[place].detach()
-    return Reader(weight.numpy().copy(), bias.numpy().copy())
+    return reader_in(model.state_dict(), place)
+
+
+def reader_in(state: Mapping[str, Tensor], place: int) -> Reader:
+    """What a category reads the viewpoint with, of the state of a NeuralMesh."""
+    weight, bias, count = (state[f"readers.{name}"][place] for name in ("weight", "bias", "count"))
+    return Reader(weight.numpy().copy(), bias.numpy().copy(), shown(count).numpy())
 
 
 def store_half(data: bytes) -> bytes:

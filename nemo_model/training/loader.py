@@ -4,6 +4,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterator, Sequence
+from concurrent.futures import ThreadPoolExecutor
 from dataclasses import fields
 from pathlib import Path
 from typing import Protocol
@@ -95,11 +96,19 @@ def sample_maker(
     if meshes is not None:
         objects, shown = with_mesh(objects, meshes, quiet)
         parts = Parts(shown)
-    progress = tqdm(objects, desc="photos", leave=False, disable=quiet)
-    images = [item.read_image() for item in progress]
+    images = read_images(objects, quiet)
     if photos is None:
         photos = load_photos(backgrounds, quiet)
     return SampleMaker(objects, images, cads, mesh, outline, photos, config, parts), outline
+
+
+def read_images(
+    objects: Sequence[Pascal3DObject], quiet: bool = False
+) -> list[npt.NDArray[np.uint8]]:
+    """The images of all objects, several read at a time. Raises DatasetError."""
+    with ThreadPoolExecutor() as pool:
+        read = pool.map(Pascal3DObject.read_image, objects)
+        return list(tqdm(read, "photos", len(objects), leave=False, disable=quiet))
 
 
 def with_mesh(

@@ -71,13 +71,13 @@ def paste_occluders(
         the image and the occluders' mask (H, W).
     """
     hidden = np.zeros(silhouette.shape, dtype=bool)
-    total = int(silhouette.sum())
+    total = np.count_nonzero(silhouette)
     if total == 0:
         return image, hidden
     rows, cols = np.nonzero(silhouette)
     box_w, box_h = int(np.ptp(cols)) + 1, int(np.ptp(rows)) + 1
     for _ in range(MOST):
-        if (hidden & silhouette).sum() >= share * total:
+        if np.count_nonzero(hidden & silhouette) >= share * total:
             break
         size = float(np.sqrt(share)) * rng.uniform(0.5, 1.1)
         w = int(np.clip(box_w * size * rng.uniform(0.6, 1.4), 6, image.shape[1]))
@@ -91,7 +91,7 @@ def paste_occluders(
         inside = shape[y0 - y : y1 - y, x0 - x : x1 - x]
         new = hidden.copy()
         new[y0:y1, x0:x1] |= inside
-        if (new & silhouette).sum() > 0.85 * total:
+        if np.count_nonzero(new & silhouette) > 0.85 * total:
             continue
         hidden = new
         image[y0:y1, x0:x1][inside] = patch[y0 - y : y1 - y, x0 - x : x1 - x][inside]

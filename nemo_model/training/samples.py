@@ -88,6 +88,7 @@ class Picture:
         boxed: whether the crop was made of a box of the whole object.
         at: number of the object.
         mirrored: whether the photo was.
+        shape: (H, W) bool, the object's silhouette as if nothing hid it.
         H: (3, 3) pixel of the photo, mirrored if `mirrored`, to pixel of the crop.
     """
 
@@ -98,6 +99,7 @@ class Picture:
     boxed: bool
     at: int
     mirrored: bool
+    shape: npt.NDArray[np.bool_]
     H: Array
 
 
@@ -141,8 +143,7 @@ class SampleMaker:
         item, hidden = self.objects[picture.at], picture.hidden
         shown = self.parts.shown(item.cad_index, picture.mirrored)
         if self.config.silhouettes:  # beside the object one sees past it
-            cad, crop = self.cads.get(item.cad_index, self.mesh), picture.crop
-            hidden = hidden | ~silhouette(cad, picture.T, crop.K, crop.width, crop.height)
+            hidden = hidden | ~picture.shape
         return self._targets(
             picture.image, picture.crop, picture.T, hidden, picture.boxed, shown, rng
         )
@@ -174,8 +175,7 @@ class SampleMaker:
         partly = rng.random() < augment.visible_box
         crop = _rolled_crop(view, box, config, rng, 2 if partly else 1)
         T = transform(crop.R_crop_cam, np.zeros(3)) @ view.T_cam_obj
-        cad = self.cads.get(self.objects[at].cad_index, self.mesh)
-        shape = silhouette(cad, T, crop.K, crop.width, crop.height)
+        shape = self._silhouette(at, T, crop)
         image, cut = self._composed(view, crop, seen, shape, rng)
         hidden = cut
         for _ in range(MOST_NEIGHBOURS):
@@ -192,10 +192,17 @@ class SampleMaker:
         H = crop.H_crop_image
         if partly:
             image, crop, T, hidden = self._closer(image, crop, T, shape, hidden, rng)
-            H = crop.H_crop_image @ H
+            H, shape = crop.H_crop_image @ H, self._silhouette(at, T, crop)
         boxed = not (partly or cut.any())
         image = degrade(image, augment, rng, self.photos)
-        return Picture(image, crop, T, hidden, boxed, at, mirrored, H)
+        return Picture(image, crop, T, hidden, boxed, at, mirrored, shape, H)
+
+    def _silhouette(self, at: int, T: Array, crop: CropCamera) -> npt.NDArray[np.bool_]:
+        """Mask (H, W) of object number `at`; of the category's cuboid where it has no CAD model."""
+        item = self.objects[at]
+        cad = self.cads.get(item.cad_index)
+        mesh = self.mesh if cad is None else item.shape(cad)
+        return silhouette(mesh, T, crop.K, crop.width, crop.height)
 
     def _closer(
         self,
@@ -209,7 +216,7 @@ class SampleMaker:
         """A crop of that crop around what is left to see, as a detector would box it."""
         config, augment = self.config, self.config.augment
         visible = shape & ~hidden
-        if visible.sum() < LEAST_VISIBLE * shape.sum():
+        if np.count_nonzero(visible) < LEAST_VISIBLE * np.count_nonzero(shape):
             visible = shape
         rows, cols = np.nonzero(visible)
         if not len(rows):
@@ -267,9 +274,8 @@ class SampleMaker:
         view = _view(self.objects[at], self.images[at], rng.random() < 0.5)
         crop = _rolled_crop(view, view.box, self.config, rng, crop.width // self.config.width)
         T = transform(crop.R_crop_cam, np.zeros(3)) @ view.T_cam_obj
-        cad = self.cads.get(self.objects[at].cad_index, self.mesh)
         size = (crop.width, crop.height)
-        mask = silhouette(cad, T, crop.K, *size).astype(np.uint8)
+        mask = self._silhouette(at, T, crop).astype(np.uint8)
         grow = rng.uniform(0.6, 1.35)
         dx = float(rng.choice([-1.0, 1.0])) * rng.uniform(0.2, 0.85) * crop.width
         dy = rng.uniform(-0.15, 0.1) * crop.height
@@ -278,7 +284,9 @@ class SampleMaker:
         move = np.array([[grow, 0.0, shift[0]], [0.0, grow, shift[1]]])
         picture = np.asarray(cv2.warpAffine(crop.warp(view.image), move, size), dtype=np.uint8)
         there = cv2.warpAffine(mask, move, size, flags=cv2.INTER_NEAREST) > 0
-        in_front = rng.random() < 0.5 and (there & shape).sum() < MOST_HIDDEN * shape.sum()
+        in_front = rng.random() < 0.5 and (
+            np.count_nonzero(there & shape) < MOST_HIDDEN * np.count_nonzero(shape)
+        )
         if not in_front:
             there &= ~shape
         image[there] = picture[there]

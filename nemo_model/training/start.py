@@ -20,6 +20,7 @@ from nemo_model.meshes.meshset import MeshSet, SubtypeMesh
 from nemo_model.meshes.neural import NeuralSubtype
 from nemo_model.training.export import HALF
 from nemo_model.training.parts import counterparts
+from nemo_model.viewpoint import Reader
 
 
 def bundle_weights(folder: Path, meshes: MeshSet | None = None) -> dict[str, Tensor]:
@@ -52,10 +53,21 @@ def bundle_weights(folder: Path, meshes: MeshSet | None = None) -> dict[str, Ten
         theta = [carried(each, bundle.meshes) for each in meshes.meshes]
     state["bank.raw_theta"] = torch.from_numpy(np.concatenate(theta).astype(np.float32))
     if bundle.reader is not None:
-        state["readers.weight"] = torch.from_numpy(bundle.reader.weight.copy())[None]
-        state["readers.bias"] = torch.from_numpy(bundle.reader.bias.copy())[None]
+        state |= reader_state([bundle.reader])
     state["bank.raw_beta"] = torch.from_numpy(np.array(bundle.clutter, dtype=np.float32))
     return state
+
+
+def reader_state(readers: Sequence[Reader]) -> dict[str, Tensor]:
+    """The state of a training.viewpoint.Readers of these categories.
+
+    What training showed them from counts as shown; how often that was is not known any more.
+    """
+    return {
+        "readers.weight": torch.from_numpy(np.stack([reader.weight for reader in readers])),
+        "readers.bias": torch.from_numpy(np.stack([reader.bias for reader in readers])),
+        "readers.count": torch.from_numpy(np.stack([reader.shown for reader in readers])).float(),
+    }
 
 
 def carried(each: SubtypeMesh, known: Sequence[NeuralSubtype]) -> npt.NDArray[np.float32]:

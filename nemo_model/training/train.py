@@ -54,7 +54,11 @@ class Learner(nn.Module):
         with self.precision.autocast():
             features, context = self.model.backbone.with_context(image)
             if self.model.readers is not None:
-                logits = self.model.readers(context, self.objective.categories(batch))
+                category = self.objective.categories(batch)
+                logits = self.model.readers(context, category)
+                if batch.angles is not None:
+                    symmetry = self.objective.symmetries[category]
+                    self.model.readers.note(category, batch.angles, symmetry)
         if self.precision.mixed:
             features = F.normalize(features.float(), dim=1)
         losses: Losses = self.objective(features, self.model.bank, batch, self.ranks, logits)

@@ -13,10 +13,12 @@ import torch
 from torch import Tensor, nn
 from torch.nn import functional as F
 
-from nemo_model.viewpoint import ANGLES, BINS, SIGMA
+from nemo_model.angles import ANGLES, AZIMUTH, SIGMA
+from nemo_model.viewpoint import BINS
 
 _COARSE, _MIDDLE = 64, 32
 """Channels taken from the maps at strides 32 and 16."""
+SELDOM = 0.05
 _GRID = (4, 6)
 """Rows and columns that the coarse map is brought to: it is flattened, not averaged, so that it is
 not lost what is seen where in the crop."""
@@ -38,10 +40,17 @@ class Context(nn.Module):
 
 
 class Readers(nn.Module):
-    """What each category reads from the context: logits (B, BINS) of its angles."""
+    """What each category reads from the context: logits (B, BINS) of its angles.
+
+    Attributes:
+        count: (categories, bins of azimuth) how often training showed it from there.
+    """
+
+    count: Tensor
 
     def __init__(self, categories: int, channels: int) -> None:
         super().__init__()
+        self.register_buffer("count", torch.zeros(categories, AZIMUTH.count))
         self.weight = nn.Parameter(torch.randn(categories, BINS, channels) * channels**-0.5)
         self.bias = nn.Parameter(torch.zeros(categories, BINS))
 
@@ -49,6 +58,28 @@ class Readers(nn.Module):
         """context (B, channels), category (B,) int64."""
         weight, bias = self.weight[category], self.bias[category]
         return torch.baddbmm(bias[:, None], context[:, None], weight.transpose(1, 2))[:, 0]
+
+    @torch.no_grad()
+    def note(self, category: Tensor, angles: Tensor, symmetry: Tensor) -> None:
+        """Count the azimuths of a batch; arguments as of `forward` and `viewpoint_loss`."""
+        here = azimuths_apart(angles[:, :1], symmetry) <= AZIMUTH.width / 2
+        self.count.index_add_(0, category, here.to(self.count))
+
+
+def shown(count: Tensor) -> Tensor:
+    """Bins (K,) of azimuth from which training showed a category, which it did `count` (K,) times.
+
+    Less than SELDOM of an even share is never. All, where nothing was counted.
+    """
+    return count >= SELDOM * count.mean()
+
+
+def azimuths_apart(azimuth: Tensor, symmetry: Tensor) -> Tensor:
+    """Radians (B, K) from azimuths (B, 1) to every bin's centre, the least over the symmetry."""
+    off = (torch.from_numpy(AZIMUTH.centres).to(azimuth) - azimuth).abs()
+    period = AZIMUTH.span / symmetry.clamp(min=1)[:, None]
+    off = torch.minimum(off % period, period - off % period)
+    return off * (symmetry > 0)[:, None]
 
 
 def viewpoint_loss(logits: Tensor, angles: Tensor, symmetry: Tensor) -> tuple[Tensor, Tensor]:
@@ -62,14 +93,12 @@ def viewpoint_loss(logits: Tensor, angles: Tensor, symmetry: Tensor) -> tuple[Te
     loss, right = logits.new_zeros(()), torch.ones_like(angles[:, 0], dtype=torch.bool)
     parts = logits.split([bins.count for bins in ANGLES], dim=1)
     for k, (found, bins) in enumerate(zip(parts, ANGLES, strict=True)):
-        centres = torch.from_numpy(bins.centres).to(angles)
-        off = (centres - angles[:, k : k + 1]).abs()
-        if bins.circular:
+        angle = angles[:, k : k + 1]
+        off = (torch.from_numpy(bins.centres).to(angle) - angle).abs()
+        if bins is AZIMUTH:
+            off = azimuths_apart(angle, symmetry)
+        elif bins.circular:
             off = torch.minimum(off % bins.span, bins.span - off % bins.span)
-        if k == 0:  # azimuth
-            period = bins.span / symmetry.clamp(min=1)[:, None]
-            off = torch.minimum(off % period, period - off % period)
-            off = off * (symmetry > 0)[:, None]
         label = torch.exp(-0.5 * (off / SIGMA) ** 2)
         loss = loss + F.cross_entropy(found, label / label.sum(dim=1, keepdim=True))
         right &= off.gather(1, found.argmax(1, keepdim=True))[:, 0] < 2.5 * bins.width

@@ -19,6 +19,7 @@ from nemo_model.family import members
 from nemo_model.meshes.meshset import MeshSet, SubtypeMesh
 from nemo_model.training.checkpoint import Checkpoint
 from nemo_model.training.config import TrainConfig
+from nemo_model.training.export import reader_in
 from nemo_model.training.families.config import Member
 from nemo_model.training.families.export import bundle_of, member_card
 from nemo_model.training.families.loss import FamilyObjective
@@ -102,8 +103,7 @@ def _reader(done: Checkpoint) -> Reader | None:
     """The new category's, which is the last."""
     if "readers.weight" not in done.average:
         return None
-    weight, bias = (done.average[f"readers.{name}"][-1].numpy() for name in ("weight", "bias"))
-    return Reader(np.array(weight), np.array(bias))
+    return reader_in(done.average, -1)
 
 
 def _check_new(folder: Path, member: Member, known: list[Bundle]) -> None:

@@ -20,7 +20,7 @@ from nemo_model.training.families.maker import FamilyMaker, parted
 from nemo_model.training.loader import collate
 from nemo_model.training.loss import smooth_features, turns
 from nemo_model.training.network import NeuralMesh, sizes
-from nemo_model.training.start import bundle_weights, carried
+from nemo_model.training.start import bundle_weights, carried, reader_state
 from nemo_model.viewpoint import Reader
 
 LOOKS = 128
@@ -85,10 +85,7 @@ def readers_of(
         one.reader if one is not None and one.reader is not None else silent(known)
         for one in bundles
     ]
-    return {
-        "readers.weight": torch.from_numpy(np.stack([reader.weight for reader in readers])),
-        "readers.bias": torch.from_numpy(np.stack([reader.bias for reader in readers])),
-    }
+    return reader_state(readers)
 
 
 def silent(like: Reader) -> Reader:
