@@ -100,7 +100,18 @@ def lean(log, R, scale, order, gradient, hessian):  # type: ignore[no-untyped-de
     return scale * (a + e + h)
 
 
-def log_probability(log: npt.NDArray[np.float64], R: npt.NDArray[np.float64]) -> float:
-    """Log probability (relative to even) of one rotation (3, 3)."""
-    nothing = np.zeros(6), np.zeros((6, 6))
-    return float(lean(log, np.ascontiguousarray(R, dtype=np.float64), 1.0, 0, *nothing))
+@numba.njit(cache=True, fastmath=FAST)
+def _each(log, rotations, values):  # type: ignore[no-untyped-def]
+    gradient, hessian = np.zeros(6), np.zeros((6, 6))
+    for k in range(len(rotations)):
+        values[k] = lean(log, rotations[k], 1.0, 0, gradient, hessian)
+
+
+def log_probabilities(
+    log: npt.NDArray[np.float64], rotations: npt.ArrayLike
+) -> npt.NDArray[np.float64]:
+    """Log probabilities (n,), relative to even, of rotations (n, 3, 3); or one (3, 3): (1,)."""
+    given = np.ascontiguousarray(rotations, dtype=np.float64).reshape(-1, 3, 3)
+    values = np.empty(len(given))
+    _each(log, given, values)
+    return values

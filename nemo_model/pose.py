@@ -51,18 +51,6 @@ def angles_from_rotation(rotation: Array) -> tuple[float, float, float]:
     return (azimuth if azimuth < 2.0 * np.pi else 0.0), elevation, theta  # -1e-17 % 2 pi is 2 pi
 
 
-def viewpoints(rotations: Array) -> Array:
-    """Return (n, 3) azimuth, elevation, theta in radians of R_cam_obj (n, 3, 3).
-
-    As angles_from_rotation, but for straight down or up, where any azimuth will do.
-    """
-    gl = _CV_FROM_GL @ rotations
-    cosine = np.hypot(gl[:, 0, 2], gl[:, 1, 2])
-    azimuth = np.arctan2(gl[:, 2, 0], -gl[:, 2, 1]) % (2.0 * np.pi)
-    theta = np.arctan2(-gl[:, 0, 2], gl[:, 1, 2])
-    return np.stack([azimuth, np.arctan2(gl[:, 2, 2], cosine), theta], axis=1)
-
-
 def flip_angles(azimuth: float, elevation: float, theta: float) -> tuple[float, float, float]:
     """Return the viewpoint of the horizontally mirrored image of a symmetric object."""
     return -azimuth, elevation, -theta

@@ -8,7 +8,7 @@ import numpy.typing as npt
 
 from nemo_model.boxfit import DOUBTFUL, box_rays
 from nemo_model.errors import NemoError
-from nemo_model.lean import log_probability
+from nemo_model.lean import log_probabilities
 from nemo_model.objective import Scene
 from nemo_model.refine import Hints, Schedule
 from nemo_model.solver_model import Buffers, SolverModel, buffers_of
@@ -91,7 +91,7 @@ def leaning(hints: Hints, R: Array) -> float:
     """What the viewpoint prior adds at R (3, 3), in units of E."""
     if hints.viewpoint_scale == 0.0:
         return 0.0
-    return hints.viewpoint_scale * log_probability(hints.viewpoint, R)
+    return hints.viewpoint_scale * float(log_probabilities(hints.viewpoint, R)[0])
 
 
 def schedule_of(model: SolverModel, adam_steps: int, newton_steps: int) -> Schedule:

@@ -18,7 +18,7 @@ import numpy.typing as npt
 from scipy.ndimage import gaussian_filter1d
 
 from nemo_model.angles import ANGLES, AZIMUTH, SIGMA
-from nemo_model.pose import viewpoints
+from nemo_model.lean import log_probabilities
 
 __all__ = ["ANGLES", "BINS", "SIGMA", "Reader", "Viewpoint", "read_reader", "reader_arrays"]
 
@@ -54,20 +54,7 @@ class Viewpoint:
 
         Between the bins' centres it is interpolated.
         """
-        angles = viewpoints(np.asarray(rotations, dtype=np.float64).reshape(-1, 3, 3))
-        total, start = np.zeros(len(angles)), 0
-        for column, bins in zip(angles.T, ANGLES, strict=True):
-            values = self.log[start : start + bins.count]
-            start += bins.count
-            at = (column - bins.lo) / bins.width - 0.5
-            low = np.floor(at).astype(int)
-            part = at - low
-            if bins.circular:
-                below, above = low % bins.count, (low + 1) % bins.count
-            else:
-                below, above = (np.clip(k, 0, bins.count - 1) for k in (low, low + 1))
-            total += (1.0 - part) * values[below] + part * values[above]
-        return total
+        return log_probabilities(self.log, rotations)
 
 
 def _spread(p: Array, circular: bool) -> Array:
