@@ -61,6 +61,23 @@ def test_claims_stand_beside_the_papers_figures(
     assert str(out) in capsys.readouterr().out
 
 
+def test_whom_the_table_compares_with_comes_first(benchmark: ModuleType, tmp_path: Path) -> None:
+    """Which is the method with a prior where that was the table's reference, else without."""
+    out = tmp_path / "claims.md"
+    figures = {"nemo-viewpoint": (0.8, 0.0), "nemo": (0.7, -0.1), "res50-specific": (0.6, -0.2)}
+    write(tmp_path, "occlusion", "L3", figures)
+    turned = {"nemo": (0.7, 0.0), "nemo-viewpoint": (0.8, 0.1), "starmap": (0.3, -0.4)}
+    write(tmp_path, "unseen", "unseen", turned)
+    assert benchmark.main(["--results", str(tmp_path), "--out", str(out)]) == 0
+    order = [
+        line.split("|")[2].strip() for line in out.read_text().splitlines() if "n = 400" in line
+    ]
+    assert order == [
+        "NeMo, silhouettes and prior", "NeMo-SingleCuboid", "Res50-Specific",
+        "NeMo-SingleCuboid", "NeMo, silhouettes and prior", "StarMap",
+    ]  # fmt: skip
+
+
 def test_of_two_tables_the_longer_trainings_count(benchmark: ModuleType, tmp_path: Path) -> None:
     out = tmp_path / "claims.md"
     for name, steps, value in (("a", 300, 0.5), ("b", 1200, 0.8), ("c", 600, 0.6)):
