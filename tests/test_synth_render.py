@@ -188,9 +188,21 @@ def test_stretched_models_are_other_shapes_and_told_as_such(cache, root, photos,
 def test_a_stretch_keeps_what_looks_the_same_from_all_around():
     rng = np.random.default_rng(0)
     for symmetry, kept in ((0, True), (4, True), (1, False), (2, False)):
-        factors = draw_stretch(symmetry, 0.5, rng)
+        factors = draw_stretch(np.ones(3), symmetry, 0.5, rng)
         assert (factors[0] == factors[1]) == kept
         assert (np.abs(np.log(factors)) <= 0.5).all()
+
+
+def test_a_stretched_table_keeps_its_longer_side():
+    rng = np.random.default_rng(1)
+    table, longer = np.array([0.7, 0.6, 0.4]), []
+    for _ in range(40):
+        x, y, _ = table * draw_stretch(table, 2, 0.5, rng)
+        assert x > y
+        x, y, _ = table * draw_stretch(table, 1, 0.5, rng)
+        longer.append(x > y)
+    assert any(longer)
+    assert not all(longer)
 
 
 def test_jitter_moves_boxes_and_nothing_else(cache, root, photos, tmp_path):

@@ -184,7 +184,7 @@ def render(job: Job, index: int) -> None:
         "symmetry": float(entry.symmetry),
     }  # fmt: skip
     if settings.ranges.stretched:
-        factors = draw_stretch(entry.symmetry, settings.ranges.stretched, rng)
+        factors = draw_stretch(model.extent, entry.symmetry, settings.ranges.stretched, rng)
         diagonal = float(np.linalg.norm(factors * model.extent))
         model = model.stretched(factors / diagonal)
         extra |= {

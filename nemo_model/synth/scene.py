@@ -97,10 +97,18 @@ def draw_view(points: Array, ranges: Ranges, rng: np.random.Generator) -> View:
     return View(azimuth, elevation, theta, distance, K, width, height)
 
 
-def draw_stretch(symmetry: int, most: float, rng: np.random.Generator) -> Array:
-    """Factors (3,) along the axes, which leave an object of this symmetry about z as symmetric."""
+def draw_stretch(extent: Array, symmetry: int, most: float, rng: np.random.Generator) -> Array:
+    """Factors (3,) along the axes for a model of this extent (3,) and symmetry about z.
+
+    One that looks the same from several sides stays so; where only its longer side tells them
+    apart, as a table's, that side stays the longer one.
+    """
     factors = np.exp(rng.uniform(-most, most, 3))
-    if symmetry not in (1, 2):
+    if symmetry == 2:
+        x, y = extent[:2]
+        if (x > y) != (x * factors[0] > y * factors[1]):
+            factors[:2] = factors[1::-1]
+    elif symmetry != 1:
         factors[1] = factors[0]
     return factors
 
