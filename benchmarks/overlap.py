@@ -79,7 +79,7 @@ def turned(photos: Pascal3D, number: int, azimuth_deg: float) -> Car:
     crop = crop_camera(Camera(item.K, image.shape[1], image.shape[0]), item.box, *VIEW)
     T = np.eye(4)
     T[:3] = crop.R_crop_cam @ item.T_cam_obj[:3]
-    mask = silhouette(photos.cad(item.cad_index), T, crop.K, *VIEW)
+    mask = silhouette(item.shape(photos.cad(item.cad_index)), T, crop.K, *VIEW)
     angle = np.deg2rad(azimuth_deg)
     R = np.array([[np.cos(angle), 0, np.sin(angle)], [0, 1, 0], [-np.sin(angle), 0, np.cos(angle)]])
     H = K @ R @ np.linalg.inv(crop.K)

@@ -102,6 +102,22 @@ def test_layout_of_the_occluded_pascal3d(cars: Path, photos: Path, tmp_path: Pat
         assert not (content["occluder_mask"] & ~inside).any()
 
 
+def test_what_is_hidden_is_counted_of_the_stretched_model(photos: Path, tmp_path: Path) -> None:
+    root = tmp_path / "cars"
+    root.mkdir()
+    small_set(root)
+    stretched = thing(view=viewpoint(azimuth=65.0), stretch=[1.0, 0.4, 1.0])
+    write_object(root, "00002", [stretched], imgsize=[*SIZE, 3])
+    run(root, photos, tmp_path / "out", "--level", "2")
+    item = next(i for i in Pascal3D(root, "car", split="val") if i.name == "00002")
+    cad = load_off(root / "CAD" / "car" / "01.off")
+    expected = silhouette(item.shape(cad), item.T_cam_obj, item.K, *SIZE)
+    whole = silhouette(cad, item.T_cam_obj, item.K, *SIZE)
+    with np.load(tmp_path / "out" / "annotations" / "carFGL2_BGL2" / "00002.npz") as content:
+        np.testing.assert_array_equal(content["mask"] > 0, expected)
+    assert (expected != whole).any()
+
+
 def test_loader_takes_photo_here_and_pose_there(cars: Path, photos: Path, tmp_path: Path) -> None:
     run(cars, photos, tmp_path, "--level", "1", "--limit", "4", "--seed", "3")
     plain = {item.name: item for item in Pascal3D(cars, "car", split="val")}

@@ -92,6 +92,19 @@ def test_the_corners_that_are_seen_lie_on_the_cuboids_picture(
     assert np.abs(colours - own)[plain].max() < 50  # corners differ by more than 100
 
 
+def test_keypoints_of_a_stretched_object_lie_on_it(root: Path) -> None:
+    plain, long = maker_of(root), maker_of(root)
+    long.objects = [replace(item, stretch=(1.0, 0.5, 1.0)) for item in long.objects]
+    picture = picture_of(plain, 1)
+    points = maps_of(plain, root).shown(picture)[0]
+    found, uv = maps_of(long, root).shown(picture)
+    whole = {tuple(np.round(p * [1.0, 0.5, 1.0], 6)) for p in corners()}
+    assert {tuple(np.round(p, 6)) for p in found} <= whole
+    assert len(found) >= 4 <= len(points)
+    uvw = (found @ picture.T[:3, :3].T + picture.T[:3, 3]) @ picture.crop.K.T
+    np.testing.assert_allclose(uv, uvw[:, :2] / uvw[:, 2:], atol=1e-9)
+
+
 def test_hidden_keypoints_are_not_shown(root: Path) -> None:
     maker = maker_of(root)
     picture, maps = picture_of(maker, 1), maps_of(maker, root)

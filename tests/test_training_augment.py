@@ -13,7 +13,7 @@ from properties import holds_for
 
 from nemo_model.training.occluders import blob, paste_occluders, photo_patch
 from nemo_model.training.photometric import degrade
-from nemo_model.training.samples import View, jittered_box
+from nemo_model.training.view import View, jittered_box
 
 # --- boxes as a detector gives them
 

@@ -14,6 +14,7 @@ import torch
 import training_set
 
 from nemo_model.bundle import Bundle
+from nemo_model.datasets.pascal3d import Pascal3D
 from nemo_model.errors import NemoError
 from nemo_model.estimator import Estimator
 from nemo_model.mesh import Mesh, cuboid, mean_outline
@@ -25,7 +26,7 @@ from nemo_model.training.checkpoint import Checkpoint
 from nemo_model.training.clock import training_seconds
 from nemo_model.training.config import TrainConfig
 from nemo_model.training.kinds import category_meshes
-from nemo_model.training.loader import collate, sample_maker
+from nemo_model.training.loader import collate, sample_maker, with_mesh
 from nemo_model.training.loss import Bank, Batch, Objective
 from nemo_model.training.parts import MIRROR, Parts, whole
 from nemo_model.training.samples import SampleMaker
@@ -165,6 +166,17 @@ def test_photos_without_a_mesh_and_meshes_without_a_photo_are_left_out(
 
 
 # --- the loss
+
+
+def test_meshes_of_single_models_are_not_those_of_stretched_ones(
+    root: Path, meshes: MeshSet
+) -> None:
+    objects = list(Pascal3D(root, "car", "stanford", "train"))
+    long = [replace(item, stretch=(1.0, 1.2, 1.0)) for item in objects]
+    with pytest.raises(NemoError, match="stretched models"):
+        with_mesh(long, meshes)
+    cuboid_of_all = maker_of(root, None).meshes
+    assert with_mesh(long, cuboid_of_all)[0] == long
 
 
 def test_one_sub_type_alone_has_the_loss_of_one_mesh(root: Path, meshes: MeshSet) -> None:

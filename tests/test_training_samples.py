@@ -4,7 +4,7 @@
 from __future__ import annotations
 
 from collections import Counter
-from dataclasses import fields
+from dataclasses import fields, replace
 from pathlib import Path
 
 import cv2
@@ -15,7 +15,10 @@ from pascal3d_files import thing, write_object, write_set
 
 from nemo_model.camera import Camera, CropCamera, crop_camera
 from nemo_model.errors import NemoError
+from nemo_model.mesh import Mesh, load_off
 from nemo_model.pose import transform
+from nemo_model.raster import silhouette
+from nemo_model.synth.record import write_off
 from nemo_model.training.config import AugmentConfig, TrainConfig
 from nemo_model.training.loader import batches, collate, load_photos, sample_maker
 from nemo_model.training.rivals import RIVALS
@@ -189,6 +192,37 @@ def test_the_targets_lie_on_the_picture(root: Path) -> None:
         pixel = np.clip(np.round(8 * sample.uv[shown] + 7).astype(int), 0, [191, 127])
         near = cv2.dilate(coloured.astype(np.uint8), np.ones((7, 7), np.uint8)) > 0
         assert near[pixel[:, 1], pixel[:, 0]].mean() > 0.95
+
+
+def overlap(a: np.ndarray, b: np.ndarray) -> float:
+    return float((a & b).sum() / (a | b).sum())
+
+
+def test_a_silhouette_is_that_of_the_stretched_model(root: Path) -> None:
+    straight, long = plain(root), plain(root)
+    long.objects = [replace(item, stretch=(1.0, 0.5, 1.0)) for item in long.objects]
+    for at in range(3):
+        a, b = (m._picture(at, np.random.default_rng(0)).shape for m in (straight, long))
+        crop, T = geometry(straight, at)
+        cad = straight.cads[straight.objects[at].cad_index]
+        half = Mesh(cad.vertices * [1.0, 0.5, 1.0], cad.faces)
+        np.testing.assert_array_equal(b, silhouette(half, T, crop.K, 192, 128))
+        assert b.sum() < a.sum()
+
+
+def test_the_silhouette_of_a_mirrored_photo_is_that_of_the_mirrored_model(tmp_path: Path) -> None:
+    """Of a model that is not its own mirror image, as an L-shaped sofa."""
+    root = training_set.write(tmp_path)
+    path = root / "CAD" / "car" / "01.off"
+    cad = load_off(path)
+    bent = cad.vertices.copy()
+    bent[bent[:, 0] > 0.0, 2] *= 0.3
+    write_off(path, Mesh(bent, cad.faces))
+    straight, mirrored = plain(root), plain(root, flip=1.0)
+    for at in (0, 4):  # of front and rear
+        a, b = (m._picture(at, np.random.default_rng(0)).shape for m in (straight, mirrored))
+        assert overlap(a[:, ::-1], b) > 0.95
+        assert overlap(a, b) < 0.85
 
 
 def test_a_mirrored_sample_is_the_mirror_image(root: Path) -> None:

@@ -22,6 +22,7 @@ from nemo_model.errors import NemoError
 from nemo_model.mesh import Mesh
 from nemo_model.pose import rotation_from_angles, transform
 from nemo_model.raster import visible_points, visible_vertices
+from nemo_model.training.parts import MIRROR, both_ways
 from nemo_model.training.samples import Picture
 
 Array = npt.NDArray[np.float64]
@@ -121,14 +122,9 @@ class KeypointMaps:
         points: Mapping[int, Array],
     ) -> None:
         self.objects = objects
-        mirror = np.array([-1.0, 1.0, 1.0])
-        self.cads = {
-            (index, flip): Mesh(cad.vertices * mirror, cad.faces[:, ::-1]) if flip else cad
-            for index, cad in cads.items()
-            for flip in (False, True)
-        }
+        self.cads = both_ways(cads)
         self.points = {
-            (index, flip): p * mirror if flip else p
+            (index, flip): p * MIRROR if flip else p
             for index, p in points.items()
             for flip in (False, True)
         }

@@ -56,12 +56,12 @@ class Checkpoint:
             raw = torch.load(path, map_location="cpu", weights_only=True)
             config = TrainConfig.model_validate(_settings(raw))
             meshes = _meshes(config.category, raw)
+            shown = raw["step"] * config.batch
             resume = dict(raw["resume"])
             if "model" in resume:
-                resume["model"] = _counted(resume["model"])
-            return Checkpoint(
-                config, meshes, raw["step"], _counted(raw["average"]), resume, raw.get("family", "")
-            )
+                resume["model"] = _counted(resume["model"], shown)
+            average = _counted(raw["average"], shown)
+            return Checkpoint(config, meshes, raw["step"], average, resume, raw.get("family", ""))
         except FileNotFoundError as error:
             raise NemoError(f"{path}: no such checkpoint") from error
         except Exception as error:  # torch.load raises many kinds on damaged files
@@ -90,12 +90,13 @@ def _settings(raw: Mapping[str, Any]) -> dict[str, Any]:
     return {"context": 0 if bias is None else len(bias), "silhouettes": False} | fields
 
 
-def _counted(state: dict[str, Tensor]) -> dict[str, Tensor]:
-    """A state that lacks them given readers.count of none; it is from before views were counted."""
+def _counted(state: dict[str, Tensor], samples: int) -> dict[str, Tensor]:
+    """The state with readers.count. One from before views were counted showed all alike often."""
     if "readers.weight" not in state or "readers.count" in state:
         return state
-    none = torch.zeros(len(state["readers.weight"]), AZIMUTH.count)
-    return state | {"readers.count": none}
+    categories = len(state["readers.weight"])
+    each = samples / (categories * AZIMUTH.count)
+    return state | {"readers.count": torch.full((categories, AZIMUTH.count), each)}
 
 
 def _subtypes(meshes: MeshSet) -> dict[str, Any]:

@@ -117,9 +117,14 @@ def with_mesh(
     """The objects whose sub-type has a mesh, and the meshes that they show; the rest is told.
 
     Raises:
-        NemoError: when none is left.
+        NemoError: when none is left, or objects are stretched and the meshes of single models.
     """
     numbers = {each.subtype for each in meshes.meshes}
+    if numbers != {WHOLE} and any(item.stretch is not None for item in objects):
+        raise NemoError(
+            "meshes: one per sub-type, but the pictures show stretched models (nemo synth render "
+            "--stretched), which none of them is the shape of; train on one cuboid"
+        )
     kept = [item for item in objects if WHOLE in numbers or item.cad_index in numbers]
     if not kept:
         raise NemoError(

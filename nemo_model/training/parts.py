@@ -9,6 +9,7 @@ feature, also where it is the picture of a right one.
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from dataclasses import dataclass
 
 import numpy as np
@@ -24,6 +25,15 @@ SYMMETRIC = 1e-6
 TURNED = 0.05
 """What opposite normals add to the distance of two vertices, halved, in object units: the two sides
 of a thin part must not be mixed up."""
+
+
+def both_ways(cads: Mapping[int, Mesh]) -> dict[tuple[int, bool], Mesh]:
+    """CAD models by number and whether they are mirrored left to right, as in a mirrored photo."""
+    return {
+        (index, flip): Mesh(cad.vertices * MIRROR, cad.faces[:, ::-1]) if flip else cad
+        for index, cad in cads.items()
+        for flip in (False, True)
+    }
 
 
 @dataclass(frozen=True)

@@ -14,20 +14,20 @@ from dataclasses import dataclass, field
 import cv2
 import numpy as np
 import numpy.typing as npt
-from scipy.spatial.transform import Rotation
 
 from nemo_model.camera import FIRST_CELL, STRIDE, Camera, CropCamera, crop_camera
 from nemo_model.datasets.pascal3d import Pascal3DObject
 from nemo_model.errors import NemoError
 from nemo_model.mesh import Mesh
 from nemo_model.meshes.meshset import MeshSet
-from nemo_model.pose import angles_from_rotation, flip_angles, rotation_from_angles, transform
+from nemo_model.pose import angles_from_rotation, transform
 from nemo_model.raster import rasterize, silhouette, visible_vertices
-from nemo_model.training.config import AugmentConfig, TrainConfig
+from nemo_model.training.config import TrainConfig
 from nemo_model.training.occluders import paste_occluders, photo_patch
-from nemo_model.training.parts import Parts, Shown, whole
+from nemo_model.training.parts import Parts, Shown, both_ways, whole
 from nemo_model.training.photometric import degrade
 from nemo_model.training.rivals import RIVALS, rival_poses
+from nemo_model.training.view import View, jittered_box, rolled_crop, view_of
 
 Array = npt.NDArray[np.float64]
 Image = npt.NDArray[np.uint8]
@@ -63,17 +63,6 @@ class Sample:
     weight: npt.NDArray[np.float32]
     part: int = 0
     angles: npt.NDArray[np.float32] = field(default_factory=lambda: np.zeros(3, np.float32))
-
-
-@dataclass(frozen=True)
-class View:
-    """A photo with its camera, box and pose, perhaps mirrored."""
-
-    image: Image
-    K: Array
-    box: Array
-    T_cam_obj: Array
-    mirrored: bool = False
 
 
 @dataclass(frozen=True)
@@ -121,6 +110,7 @@ class SampleMaker:
         parts: Parts | None = None,
     ) -> None:
         self.objects, self.images, self.cads = objects, images, cads
+        self._shapes = both_ways(cads)
         self.mesh, self.outline = mesh, outline
         self.parts = parts or Parts(whole(config.category, mesh, outline))
         self.photos, self.config = photos, config
@@ -170,12 +160,12 @@ class SampleMaker:
     def _picture(self, at: int, rng: np.random.Generator) -> Picture:
         config, augment = self.config, self.config.augment
         mirrored = rng.random() < augment.flip
-        view = _view(self.objects[at], self.images[at], mirrored)
+        view = view_of(self.objects[at], self.images[at], mirrored)
         box, seen = jittered_box(view, augment, rng)
         partly = rng.random() < augment.visible_box
-        crop = _rolled_crop(view, box, config, rng, 2 if partly else 1)
+        crop = rolled_crop(view, box, config, rng, 2 if partly else 1)
         T = transform(crop.R_crop_cam, np.zeros(3)) @ view.T_cam_obj
-        shape = self._silhouette(at, T, crop)
+        shape = self._silhouette(at, mirrored, T, crop)
         image, cut = self._composed(view, crop, seen, shape, rng)
         hidden = cut
         for _ in range(MOST_NEIGHBOURS):
@@ -192,15 +182,18 @@ class SampleMaker:
         H = crop.H_crop_image
         if partly:
             image, crop, T, hidden = self._closer(image, crop, T, shape, hidden, rng)
-            H, shape = crop.H_crop_image @ H, self._silhouette(at, T, crop)
+            H = crop.H_crop_image @ H
+            shape = self._silhouette(at, mirrored, T, crop)
         boxed = not (partly or cut.any())
         image = degrade(image, augment, rng, self.photos)
         return Picture(image, crop, T, hidden, boxed, at, mirrored, shape, H)
 
-    def _silhouette(self, at: int, T: Array, crop: CropCamera) -> npt.NDArray[np.bool_]:
+    def _silhouette(
+        self, at: int, mirrored: bool, T: Array, crop: CropCamera
+    ) -> npt.NDArray[np.bool_]:
         """Mask (H, W) of object number `at`; of the category's cuboid where it has no CAD model."""
         item = self.objects[at]
-        cad = self.cads.get(item.cad_index)
+        cad = self._shapes.get((item.cad_index, mirrored))
         mesh = self.mesh if cad is None else item.shape(cad)
         return silhouette(mesh, T, crop.K, crop.width, crop.height)
 
@@ -271,11 +264,11 @@ class SampleMaker:
         Returns the image and what the neighbour hides (H, W).
         """
         at = int(rng.integers(len(self.objects)))
-        view = _view(self.objects[at], self.images[at], rng.random() < 0.5)
-        crop = _rolled_crop(view, view.box, self.config, rng, crop.width // self.config.width)
+        view = view_of(self.objects[at], self.images[at], rng.random() < 0.5)
+        crop = rolled_crop(view, view.box, self.config, rng, crop.width // self.config.width)
         T = transform(crop.R_crop_cam, np.zeros(3)) @ view.T_cam_obj
         size = (crop.width, crop.height)
-        mask = self._silhouette(at, T, crop).astype(np.uint8)
+        mask = self._silhouette(at, view.mirrored, T, crop).astype(np.uint8)
         grow = rng.uniform(0.6, 1.35)
         dx = float(rng.choice([-1.0, 1.0])) * rng.uniform(0.2, 0.85) * crop.width
         dy = rng.uniform(-0.15, 0.1) * crop.height
@@ -340,62 +333,3 @@ def view_weights(azimuth: Array, bins: int, balance: float) -> Array:
     count = np.bincount(at, minlength=bins // 2)
     weight = np.asarray(1.0 / count[at]) ** balance
     return np.asarray(weight / weight.sum())
-
-
-def jittered_box(
-    view: View, augment: AugmentConfig, rng: np.random.Generator
-) -> tuple[Array, npt.NDArray[np.uint8]]:
-    """Return a detector-like box (4,) and which pixels (H, W) the camera sees.
-
-    The mask is 1 inside the photo and 2 where an image edge cuts the object; the box then ends
-    at the edge, as a detector's would.
-    """
-    rows, cols = view.image.shape[:2]
-    seen = np.ones((rows, cols), dtype=np.uint8)
-    x1, y1, x2, y2 = view.box
-    if rng.random() < augment.cut:
-        share = rng.uniform(0.05, augment.cut_share)
-        side = int(rng.choice([0, 1, 2, 3], p=[0.4, 0.4, 0.05, 0.15]))
-        if side == 0:
-            x1 += share * (x2 - x1)
-            seen[:, : int(x1)] = 2
-        elif side == 1:
-            x2 -= share * (x2 - x1)
-            seen[:, int(x2) :] = 2
-        elif side == 2:
-            y1 += share * (y2 - y1)
-            seen[: int(y1)] = 2
-        else:
-            y2 -= share * (y2 - y1)
-            seen[int(y2) :] = 2
-    jitter = augment.box_jitter * (3.0 if rng.random() < augment.rough_box else 1.0)
-    noise = np.clip(rng.normal(0.0, jitter, 4), -2.5 * jitter, 2.5 * jitter)
-    size = np.array([x2 - x1, y2 - y1, x2 - x1, y2 - y1])
-    return np.array([x1, y1, x2, y2]) + noise * size, seen
-
-
-def _view(item: Pascal3DObject, image: Image, mirrored: bool) -> View:
-    K, angles, box = item.K, (item.azimuth, item.elevation, item.theta), item.box
-    if mirrored:
-        last = image.shape[1] - 1
-        image = np.ascontiguousarray(image[:, ::-1])
-        angles = flip_angles(*angles)
-        K = K.copy()
-        K[0, 2] = last - K[0, 2]
-        box = np.array([last - box[2], box[1], last - box[0], box[3]])
-    T = transform(rotation_from_angles(*angles), np.array([0.0, 0.0, item.distance]))
-    return View(image, K, box, T, mirrored)
-
-
-def _rolled_crop(
-    view: View, box: Array, config: TrainConfig, rng: np.random.Generator, finer: int
-) -> CropCamera:
-    """A crop camera turned a little about its axis, with `finer` times the size of the input."""
-    rows, cols = view.image.shape[:2]
-    fill = rng.uniform(*config.augment.fill)
-    width, height = finer * config.width, finer * config.height
-    crop = crop_camera(Camera(view.K, cols, rows), box, width, height, fill)
-    roll = np.clip(rng.normal(), -2.5, 2.5) * np.deg2rad(config.augment.roll_deg)
-    R = Rotation.from_euler("z", roll).as_matrix() @ crop.R_crop_cam
-    H = crop.K @ R @ np.linalg.inv(view.K)
-    return CropCamera(crop.K, R, crop.width, crop.height, crop.scale, H / H[2, 2])

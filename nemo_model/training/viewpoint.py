@@ -19,6 +19,9 @@ from nemo_model.viewpoint import BINS
 _COARSE, _MIDDLE = 64, 32
 """Channels taken from the maps at strides 32 and 16."""
 SELDOM = 0.05
+"""Share of an even count of an azimuth's bin below which training did not show it."""
+REACH = 2
+"""Bins, 10 degrees."""
 _GRID = (4, 6)
 """Rows and columns that the coarse map is brought to: it is flattened, not averaged, so that it is
 not lost what is seen where in the crop."""
@@ -43,7 +46,8 @@ class Readers(nn.Module):
     """What each category reads from the context: logits (B, BINS) of its angles.
 
     Attributes:
-        count: (categories, bins of azimuth) how often training showed it from there.
+        count: (categories, bins of azimuth) how often training showed it from there; of several
+            processes, how often the first one did.
     """
 
     count: Tensor
@@ -69,9 +73,13 @@ class Readers(nn.Module):
 def shown(count: Tensor) -> Tensor:
     """Bins (K,) of azimuth from which training showed a category, which it did `count` (K,) times.
 
-    Less than SELDOM of an even share is never. All, where nothing was counted.
+    Less than SELDOM of an even share is never. Gaps of up to 2 REACH bins between shown ones, which
+    the soft labels and the blur at run time bridge, are none. All, where nothing was counted.
     """
-    return count >= SELDOM * count.mean()
+    often = count >= SELDOM * count.mean()
+    around = range(-REACH, REACH + 1)
+    near = torch.stack([often.roll(k) for k in around]).any(dim=0)
+    return torch.stack([near.roll(k) for k in around]).all(dim=0)
 
 
 def azimuths_apart(azimuth: Tensor, symmetry: Tensor) -> Tensor:

@@ -89,8 +89,9 @@ def readers_of(
 
 
 def silent(like: Reader) -> Reader:
-    """A reader that calls all views as likely, of another one's size."""
-    return Reader(np.zeros_like(like.weight), np.zeros_like(like.bias))
+    """A reader that calls all views as likely, of another one's size; it was shown none."""
+    never = np.zeros_like(like.shown)
+    return Reader(np.zeros_like(like.weight), np.zeros_like(like.bias), never)
 
 
 def added_weights(folder: Path, maker: FamilyMaker, config: TrainConfig) -> dict[str, Tensor]:
