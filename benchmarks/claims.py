@@ -111,10 +111,7 @@ def markdown(rows: Sequence[Row]) -> str:
             "objects and seeds). The paper has no silhouettes and no prior, see docs/method.md. "
             "The two stand on different data, occluders and backbones: compare within a column.",
             "",
-            table(
-                ("claim", "system", "the paper", "here", "behind the first by, pi/6", "pi/18"),
-                lines,
-            ),
+            table(HEADER, lines),
             "",
             "Made by `nemo table` and `python benchmarks/claims.py`, see docs/tables.md.",
             "",

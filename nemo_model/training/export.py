@@ -26,7 +26,8 @@ OPSET = 18
 EXACT = 1e-4
 """Largest difference allowed between torch and the exported graph, in a unit feature."""
 PARITY = 3e-2
-"""The same once its weights are stored as float16, which rounds them by up to 0.05 %."""
+"""The same once its weights are stored as float16, which rounds them by up to 0.05 %. Of white
+noise, on which this is checked, features of a fine-tuned family moved by 0.014 (cosine 0.9995)."""
 HALF = "__half"
 """Ending of the names of weights stored as float16."""
 SMALL = 64
