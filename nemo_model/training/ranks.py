@@ -64,13 +64,16 @@ class Ranks:
         dist.all_reduce(total)
         return (counts * self.count / total.clamp(min=1)).float() + (total == 0).float()
 
-    def mean(self, values: Tensor) -> Tensor:
-        """The processes' mean of a tensor."""
+    def sum(self, values: Tensor) -> Tensor:
+        """The processes' sum of a tensor."""
         if self.count > 1:
             values = values.clone()
             dist.all_reduce(values)
-            values /= self.count
         return values
+
+    def mean(self, values: Tensor) -> Tensor:
+        """The processes' mean of a tensor."""
+        return self.sum(values) / self.count if self.count > 1 else values
 
     def told(self, value: T) -> T:
         """What the first process has."""

@@ -58,7 +58,7 @@ class Learner(nn.Module):
                 logits = self.model.readers(context, category)
                 if batch.angles is not None:
                     symmetry = self.objective.symmetries[category]
-                    self.model.readers.note(category, batch.angles, symmetry)
+                    self.model.readers.note(category, batch.angles, symmetry, self.ranks)
         if self.precision.mixed:
             features = F.normalize(features.float(), dim=1)
         losses: Losses = self.objective(features, self.model.bank, batch, self.ranks, logits)

@@ -14,6 +14,7 @@ from torch import Tensor, nn
 from torch.nn import functional as F
 
 from nemo_model.angles import ANGLES, AZIMUTH, SIGMA
+from nemo_model.training.ranks import Ranks
 from nemo_model.viewpoint import BINS
 
 _COARSE, _MIDDLE = 64, 32
@@ -46,8 +47,7 @@ class Readers(nn.Module):
     """What each category reads from the context: logits (B, BINS) of its angles.
 
     Attributes:
-        count: (categories, bins of azimuth) how often training showed it from there; of several
-            processes, how often the first one did.
+        count: (categories, bins of azimuth) how often training showed it from there.
     """
 
     count: Tensor
@@ -64,10 +64,16 @@ class Readers(nn.Module):
         return torch.baddbmm(bias[:, None], context[:, None], weight.transpose(1, 2))[:, 0]
 
     @torch.no_grad()
-    def note(self, category: Tensor, angles: Tensor, symmetry: Tensor) -> None:
-        """Count the azimuths of a batch; arguments as of `forward` and `viewpoint_loss`."""
+    def note(
+        self, category: Tensor, angles: Tensor, symmetry: Tensor, ranks: Ranks | None = None
+    ) -> None:
+        """Count the azimuths of a batch, or of all processes' parts of one.
+
+        Arguments as of `forward` and `viewpoint_loss`.
+        """
         here = azimuths_apart(angles[:, :1], symmetry) <= AZIMUTH.width / 2
-        self.count.index_add_(0, category, here.to(self.count))
+        seen = torch.zeros_like(self.count).index_add_(0, category, here.to(self.count))
+        self.count += seen if ranks is None else ranks.sum(seen)
 
 
 def shown(count: Tensor) -> Tensor:
