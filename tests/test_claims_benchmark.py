@@ -86,6 +86,14 @@ def test_of_two_tables_the_longer_trainings_count(benchmark: ModuleType, tmp_pat
     assert "80.0 / 80.0 (n = 400, 3 seeds, 1200 steps)" in out.read_text()
 
 
+def test_the_page_in_the_repository_is_of_its_tables(
+    benchmark: ModuleType, repository: Path, tmp_path: Path
+) -> None:
+    results, out = repository / "benchmarks" / "results", tmp_path / "claims.md"
+    assert benchmark.main(["--results", str(results / "tables"), "--out", str(out)]) == 0
+    assert out.read_text() == (results / "claims.md").read_text()
+
+
 def test_without_tables_it_says_so(
     benchmark: ModuleType, tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
