@@ -264,6 +264,7 @@ def test_the_command_renders_and_lists(cache, photos, tmp_path, monkeypatch, cap
         (["--category", "chair", "--size", "5"], "--size"),
         (["--category", "chair", "--backgrounds", "nowhere"], "nowhere"),
         (["--category", "chair", "--without", "no-such"], "--without no-such"),
+        (["--category", "chair", "--stretched", "1.5"], "--stretched 1.5: must be 0 to 1"),
     ],
 )
 def test_wrong_options_are_refused(cache, tmp_path, monkeypatch, capsys, words, message):

@@ -243,6 +243,8 @@ def test_a_new_category_begins_with_a_prior_that_says_nothing(root: Path, tmp_pa
     assert readers["readers.weight"].shape == (2, BINS, 24)
     assert not readers["readers.weight"][1].any()
     assert readers["readers.weight"][0].any()
+    assert readers["readers.count"][0].any()
+    assert not readers["readers.count"][1].any()  # it was shown from nowhere yet
     assert readers_of([None, None]) == {}
 
 

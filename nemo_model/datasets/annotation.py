@@ -74,7 +74,7 @@ class Pascal3DObject:
         return pose.transform(self.R_cam_obj, np.array([0.0, 0.0, self.distance]))
 
     def shape(self, cad: Mesh) -> Mesh:
-        """This object's shape, given its CAD model."""
+        """This object's shape in object units (diagonal 1), given its CAD model."""
         return cad if self.stretch is None else Mesh(cad.vertices * self.stretch, cad.faces)
 
     def read_image(self) -> np.ndarray:

@@ -68,7 +68,7 @@ class Model:
         return replace(self, uv=uv)
 
     def stretched(self, factors: Array) -> Model:
-        """The shape scaled by factors (3,) along its axes, none of which may be 0."""
+        """The shape scaled by factors (3,), above 0, along x, y, z of the object frame."""
         normals = self.normals / factors
         normals /= np.linalg.norm(normals, axis=2, keepdims=True)
         return replace(

@@ -20,7 +20,15 @@ Image = npt.NDArray[np.uint8]
 
 @dataclass(frozen=True)
 class View:
-    """A photo with its camera, box and pose, perhaps mirrored."""
+    """A photo with its camera, box and pose, perhaps mirrored.
+
+    Attributes:
+        image: (H, W, 3) uint8 RGB.
+        K: (3, 3) pixels.
+        box: (4,) x1, y1, x2, y2 in pixels.
+        T_cam_obj: (4, 4), object units.
+        mirrored: left to right; K, box and pose are then those of the mirror image.
+    """
 
     image: Image
     K: Array

@@ -22,7 +22,7 @@ _COARSE, _MIDDLE = 64, 32
 SELDOM = 0.05
 """Share of an even count of an azimuth's bin below which training did not show it."""
 REACH = 2
-"""Bins, 10 degrees."""
+"""Bins by which gaps between shown views are closed from either side: 10 degrees."""
 _GRID = (4, 6)
 """Rows and columns that the coarse map is brought to: it is flattened, not averaged, so that it is
 not lost what is seen where in the crop."""
@@ -89,7 +89,7 @@ def shown(count: Tensor) -> Tensor:
 
 
 def azimuths_apart(azimuth: Tensor, symmetry: Tensor) -> Tensor:
-    """Radians (B, K) from azimuths (B, 1) to every bin's centre, the least over the symmetry."""
+    """Radians (B, K) from azimuths (B, 1) to every bin's centre, the least over symmetries (B,)."""
     off = (torch.from_numpy(AZIMUTH.centres).to(azimuth) - azimuth).abs()
     period = AZIMUTH.span / symmetry.clamp(min=1)[:, None]
     off = torch.minimum(off % period, period - off % period)
