@@ -206,7 +206,7 @@ def markdown(document: dict[str, Any]) -> str:
 def _set(name: str, found: dict[str, Any]) -> str:
     categories, mean = found["categories"], found[MEAN]
     levels = list(next(iter(mean.values())))
-    limit = "" if found["limit"] is None else f", {found['limit']} objects a category"
+    limit = "" if found["limit"] is None else f", at most {found['limit']} objects a category"
     hidden = ", ".join(found["occluders"]) or "none"
     parts = [
         f"## {name}\n\n{found['model']}, {found['split']}{limit}, occluders from {hidden}, seed "

@@ -2,7 +2,7 @@
 """The pose solver: from a feature map to the pose that explains it best.
 
 Cold: fit every rotation of a grid to the detector's box, score all by lookups, climb from the best
-few that lie far apart, longer from the best two of these. Warm: climb from the last pose. Both also
+few that lie far apart, longer from the best of these. Warm: climb from the last pose. Both also
 report the best second mode, whose distance in energy is the best single measure of confidence.
 """
 

@@ -109,8 +109,9 @@ def test_a_sample_tells_the_view_of_its_crop(root: Path) -> None:
 def test_it_learns_the_views(root: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(loop, "LOG_EVERY", 1)
     config = training_set.config(
-        steps=40, batch=4, warmup=5, width=96, height=64, augment=training_set.PLAIN
-    )
+        steps=60, batch=4, warmup=20, trunk_rate=1e-4, head_rate=5e-4, width=96, height=64,
+        augment=training_set.PLAIN,
+    )  # fmt: skip
     run(root, tmp_path, config)
     rows = [json.loads(line) for line in (tmp_path / "log.jsonl").read_text().splitlines()]
     first, last = (np.mean([row["viewpoint"] for row in part]) for part in (rows[:8], rows[-8:]))

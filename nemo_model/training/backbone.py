@@ -14,6 +14,7 @@ import torch
 from torch import Tensor, nn
 from torch.nn import functional as F
 
+from nemo_model.training.clipped import Clipped
 from nemo_model.training.viewpoint import Context
 
 FEATURES = 64
@@ -63,11 +64,12 @@ class Block(nn.Module):
         self.expand = SameConv(inputs, middle, 1, 1, 1) if expand != 1 else None
         self.depthwise = SameConv(middle, middle, kernel, stride, middle)
         self.project = SameConv(middle, outputs, 1, 1, 1)
+        self.clip = Clipped()
         self.residual = stride == 1 and inputs == outputs
 
     def forward(self, x: Tensor) -> Tensor:
-        y = F.relu6(self.expand(x)) if self.expand is not None else x
-        y = self.project(F.relu6(self.depthwise(y)))
+        y = self.clip(self.expand(x)) if self.expand is not None else x
+        y = self.project(self.clip(self.depthwise(y)))
         return x + y if self.residual else y
 
 
@@ -84,13 +86,14 @@ class Trunk(nn.Module):
                 blocks.append(Block(channels, outputs, kernel, stride if i == 0 else 1, expand))
                 channels = outputs
         self.blocks = nn.ModuleList(blocks)
+        self.clip = Clipped()
 
     def forward(self, x: Tensor) -> list[Tensor]:
         return self.maps(x)[1:]
 
     def maps(self, x: Tensor) -> list[Tensor]:
         """The map at stride 4, then those of `forward`."""
-        x = F.relu6(self.stem(x))
+        x = self.clip(self.stem(x))
         taps = []
         for i, block in enumerate(self.blocks):
             x = block(x)
@@ -152,7 +155,7 @@ def separable(channels: int) -> nn.Sequential:
     return nn.Sequential(
         nn.Conv2d(channels, channels, 5, padding=2, groups=channels),
         nn.Conv2d(channels, channels, 1),
-        nn.ReLU6(),
+        Clipped(),
     )
 
 

@@ -68,10 +68,11 @@ def backbone_onnx(model: NeuralMesh, height: int, width: int) -> bytes:
         1: 32 * torch.export.Dim("rows32", min=1, max=64),
         2: 32 * torch.export.Dim("cols32", min=1, max=64),
     }
-    program = torch.onnx.export(
-        network, (example,), input_names=["image"], output_names=outputs,
-        dynamic_shapes={"image": free}, dynamo=True, opset_version=OPSET, verbose=False,
-    )  # fmt: skip
+    with torch.no_grad():
+        program = torch.onnx.export(
+            network, (example,), input_names=["image"], output_names=outputs,
+            dynamic_shapes={"image": free}, dynamo=True, opset_version=OPSET, verbose=False,
+        )  # fmt: skip
     assert program is not None
     exported = program.model_proto.SerializeToString()
     stored = store_half(exported)
