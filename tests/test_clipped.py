@@ -4,24 +4,22 @@
 from __future__ import annotations
 
 import pytest
+import torch
+from torch.nn import functional as F
 
-torch = pytest.importorskip("torch")
-
-from torch.nn import functional as F  # noqa: E402
-
-from nemo_model.training.backbone import Backbone  # noqa: E402
-from nemo_model.training.clipped import SLOPE, Clipped, clipped  # noqa: E402
+from nemo_model.training.backbone import Backbone
+from nemo_model.training.clipped import SLOPE, Clipped, clipped
 
 VALUES = [-3.0, -0.1, 0.2, 5.9, 6.1, 9.0]
 
 
-def test_values_are_relu6s_with_and_without_gradients():
+def test_values_are_relu6s_with_and_without_gradients() -> None:
     x = torch.tensor(VALUES)
     assert torch.equal(clipped(x), F.relu6(x))
     assert torch.equal(clipped(x.clone().requires_grad_()).detach(), F.relu6(x))
 
 
-def test_gradient_is_one_inside_and_leaks_outside():
+def test_gradient_is_one_inside_and_leaks_outside() -> None:
     x = torch.tensor(VALUES, requires_grad=True)
     clipped(x).backward(torch.full((6,), 2.0))
     expected = [2 * SLOPE, 2 * SLOPE, 2.0, 2.0, 2 * SLOPE, 2 * SLOPE]
@@ -29,7 +27,7 @@ def test_gradient_is_one_inside_and_leaks_outside():
 
 
 @pytest.mark.parametrize("start", [-4.0, 10.0])
-def test_a_unit_that_is_stuck_for_every_input_learns_again(start):
+def test_a_unit_that_is_stuck_for_every_input_learns_again(start: float) -> None:
     bias = torch.tensor(start, requires_grad=True)
     inputs = torch.linspace(-1.0, 1.0, 11)
     optimiser = torch.optim.SGD([bias], lr=0.5)
@@ -40,7 +38,7 @@ def test_a_unit_that_is_stuck_for_every_input_learns_again(start):
     assert 2.9 < clipped(bias + inputs).mean().item() < 3.1
 
 
-def test_all_of_the_backbones_units_are_such():
+def test_all_of_the_backbones_units_are_such() -> None:
     backbone = Backbone(context=8)
     plain = [m for m in backbone.modules() if isinstance(m, torch.nn.ReLU | torch.nn.ReLU6)]
     assert not plain

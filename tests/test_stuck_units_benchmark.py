@@ -9,11 +9,10 @@ from types import ModuleType
 import cv2
 import numpy as np
 import pytest
+import torch
 from loading import load_benchmark
 
-torch = pytest.importorskip("torch")
-
-from nemo_model.training.backbone import Backbone  # noqa: E402
+from nemo_model.training.backbone import Backbone
 
 
 @pytest.fixture

@@ -68,7 +68,7 @@ def backbone_onnx(model: NeuralMesh, height: int, width: int) -> bytes:
         1: 32 * torch.export.Dim("rows32", min=1, max=64),
         2: 32 * torch.export.Dim("cols32", min=1, max=64),
     }
-    with torch.no_grad():
+    with torch.no_grad():  # where nothing is learned, Clipped is a plain ReLU6
         program = torch.onnx.export(
             network, (example,), input_names=["image"], output_names=outputs,
             dynamic_shapes={"image": free}, dynamo=True, opset_version=OPSET, verbose=False,
