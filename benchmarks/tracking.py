@@ -47,6 +47,7 @@ INSIDE = 0.3
 GONE = 0.95
 """Hidden by at least this share: there is nothing to see."""
 GROSS_DEG = 30.0
+CORNERS = TrackerConfig().roll_corners
 
 
 @dataclass
@@ -262,18 +263,20 @@ def timing(recording: Recording, estimator: Estimator, rounds: int = 2) -> list[
     """Milliseconds per frame with several objects: the sequence's boxes, copied and shifted."""
     rows = []
     for count in (1, 3, 10):
-        for budget, timed in (
-            (0.0, False),
-            (20.0, False),
-            (20.0, True),
-            (40.0, False),
-            (40.0, True),
+        for budget, timed, corners in (
+            (0.0, False, 0),
+            (0.0, False, CORNERS),
+            (20.0, False, CORNERS),
+            (20.0, True, CORNERS),
+            (40.0, False, CORNERS),
+            (40.0, True, CORNERS),
         ):
             spent: list[float] = []
             waited = 0
             clock = time.perf_counter if timed else None
             for r in range(rounds + 1):
-                tracker = Tracker({CATEGORY: estimator}, TrackerConfig(budget_ms=budget), clock)
+                config = TrackerConfig(budget_ms=budget, roll_corners=corners)
+                tracker = Tracker({CATEGORY: estimator}, config, clock)
                 rng = np.random.default_rng(count)
                 for frame in frames_of(recording):
                     boxes = [
@@ -291,6 +294,7 @@ def timing(recording: Recording, estimator: Estimator, rounds: int = 2) -> list[
                     "objects": count,
                     "budget_ms": budget,
                     "counted_by": "clock" if timed else "table",
+                    "roll": corners > 0,
                     "frames": len(spent),
                     **{f"p{s}_ms": percentile(spent, s / 100) for s in (50, 95, 99)},
                     "max_ms": max(spent),
@@ -315,7 +319,7 @@ def main(argv: Sequence[str] | None = None) -> int:
     parser.add_argument("--model", type=Path, default=ROOT / "models" / "car")
     parser.add_argument("--lead-car", type=Path, help="folder of kitti_lead_car")
     parser.add_argument("--only", nargs="*", default=list(TIMELINES), choices=list(TIMELINES))
-    parser.add_argument("--seeds", type=int, nargs="+", default=[0, 1])
+    parser.add_argument("--seeds", type=int, nargs="+", default=[0, 1, 2, 3, 4, 5])
     parser.add_argument("--no-timing", action="store_true")
     parser.add_argument("--out", type=Path, default=RESULTS)
     parser.add_argument("--machine", default="2 CPU cores, no GPU")

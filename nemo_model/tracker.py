@@ -29,7 +29,7 @@ from nemo_model.tracking.contest import First, contest
 from nemo_model.tracking.effort import take_turns, turn
 from nemo_model.tracking.intake import Accepted, accept
 from nemo_model.tracking.late import absorb
-from nemo_model.tracking.looking import doubted, refine, search, solve
+from nemo_model.tracking.looking import CHANGES, doubted, refine, search, solve
 from nemo_model.tracking.memory import Memory, Picture, Task
 from nemo_model.tracking.motion import held, swung
 from nemo_model.tracking.observing import observe
@@ -43,6 +43,7 @@ from nemo_model.tracking.outcome import (
     track_of,
 )
 from nemo_model.tracking.recognising import AUTO, recognise, recogniser_of, searches, weighed
+from nemo_model.tracking.roll import RollFollower
 from nemo_model.tracking.states import Look, State, begin, judge, supports
 from nemo_model.tracking.types import (
     Frame,
@@ -67,10 +68,6 @@ __all__ = [
     "Tracker",
     "TrackerConfig",
 ]
-
-
-CHANGES = ("found anew", "found on", "turned round", "another orientation led")
-"""How a pose was found that does not go on from the last one."""
 
 
 class Tracker:
@@ -98,6 +95,7 @@ class Tracker:
         """Forget every object, the clock, and the numbers given out as ids."""
         self.memories: dict[str, Memory] = {}
         self.pictures: deque[Picture] = deque()
+        self._camera = RollFollower(self.config.roll_corners)
         self._late: list[LateBoxes] = []
         self._last_stamp_ns: int | None = None
         self._given: dict[str, int] = {}
@@ -118,6 +116,7 @@ class Tracker:
             done = absorb(self, late, purse)
             rejected += done.rejected
             self._late += [] if done.rest is None else [done.rest]
+        self._camera.follow(frame, self.memories.values())
         good, bad = self.accept(frame.detections, frame.camera)
         rejected += bad
         names = self.join(good, frame.stamp_ns, frame.camera)
@@ -336,10 +335,7 @@ class Tracker:
         if boxed or supports(standing, look, self.config):
             fresh = memory.lost or how.startswith(CHANGES)
             if boxed and prior is not None and not fresh:
-                T = estimate.T_cam_obj.copy()
-                ahead = memory.pose_at(frame.stamp_ns, self.config)
-                T[:3, :3] = memory.steadier.steady(T[:3, :3], swung(ahead, T[:3, 3]))
-                estimate = replace(estimate, T_cam_obj=T)
+                estimate = memory.steadied(estimate, frame.stamp_ns, self.config)
             box = task.box if boxed else memory.box_at(estimate.T_cam_obj, frame.camera)
             memory.place(estimate, box, frame.camera, frame.stamp_ns)
             if boxed:

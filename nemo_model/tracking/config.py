@@ -41,6 +41,7 @@ class TrackerConfig:
     grid_deg: float = 15.0  # step of the local grid that a weak object is sought on; 0: never
     # motion
     damping_s: float = 1.0  # a predicted velocity dies away with this time constant; 0: no motion
+    roll_corners: int = 150  # of the background, that the camera's roll is read from; 0: it is not
     # boxes that come late
     buffer_frames: int = 10  # images kept for boxes that come after their image; 0: none
     # budget: counted by these costs (and live by the clock as well, where that is more)

@@ -34,6 +34,8 @@ AGREES = 0.02
 of the energy: its pose is the mean of several climbs, or of two pictures, and errs less."""
 RIVAL_FRAMES = 15
 """A rival that did not win within so many frames is forgotten."""
+CHANGES = ("found anew", "found on", "turned round", "another orientation led")
+"""How a pose was found that does not go on from the last one."""
 _KEEP = 0.8
 """Share of the evidence that is kept from frame to frame."""
 _GRID = ((1, 0), (-1, 0), (0, 1), (0, -1))

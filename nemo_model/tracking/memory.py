@@ -17,7 +17,16 @@ from nemo_model.recognise import Evidence
 from nemo_model.symmetry import NONE, Symmetry
 from nemo_model.tracking.association import Expected
 from nemo_model.tracking.config import TrackerConfig
-from nemo_model.tracking.motion import Motion, Steadier, advance, carry_box, learn, still
+from nemo_model.tracking.motion import (
+    Motion,
+    Steadier,
+    advance,
+    carry_box,
+    learn,
+    still,
+    swung,
+)
+from nemo_model.tracking.roll import rolled
 from nemo_model.tracking.states import Standing, State
 
 if TYPE_CHECKING:
@@ -208,6 +217,32 @@ class Memory:
         """Take a better place for the present pose: its motion goes on."""
         assert self.estimate is not None
         self.estimate, self.box = replace(self.estimate, T_cam_obj=T), box
+
+    def roll(self, angle: float) -> None:
+        """The camera has rolled by an angle since the last frame, see tracking.roll.
+
+        The rotations turn with it, and the box as the object's outline does; places do not.
+        """
+        if self.estimate is None or angle == 0.0:
+            return
+        before = self.estimate.T_cam_obj
+        after = rolled(before, angle)
+        size, camera = self.estimate.size, self.camera
+        self.box = carry_box(self.box, before, after, size, camera, camera)
+        self.estimate = replace(self.estimate, T_cam_obj=after)
+        if self.trusted is not None:
+            self.trusted = replace(self.trusted, T=rolled(self.trusted.T, angle))
+        if self.rival is not None:
+            self.rival.T = rolled(self.rival.T, angle)
+
+    def steadied(self, estimate: Estimate, stamp_ns: int, config: TrackerConfig) -> Estimate:
+        """The estimate of a frame, its rotation averaged with the predicted one."""
+        T = estimate.T_cam_obj.copy()
+        ahead = swung(self.pose_at(stamp_ns, config), T[:3, 3])
+        doubt = float(np.trace(estimate.covariance[3:, 3:]))
+        dt = (stamp_ns - self.stamp_ns) * 1e-9
+        T[:3, :3] = self.steadier.steady(T[:3, :3], ahead, doubt, dt, self.motion.turning)
+        return replace(estimate, T_cam_obj=T)
 
     def remember(self, supported: bool, stamp_ns: int, T: Floats, box: Box, camera: Camera) -> None:
         """Keep where it was, for boxes that come late."""
