@@ -15,9 +15,9 @@ from nemo_model.tracking.config import TrackerConfig
 Clock = Callable[[], float]
 """Seconds, never going back."""
 
-CAUTION, REST_MS = 1.3, 1.0
-"""Against the clock: work may take this much longer than so far, and the rest of a frame takes
-so long."""
+CAUTION, REST_MS, REST_SHARE = 1.3, 1.0, 0.1
+"""Against the clock: work may take this much longer than so far, and what is not paid for, most of
+it for each object, takes so long and that share of the budget."""
 
 
 class Purse:
@@ -45,7 +45,9 @@ class Purse:
         if self._clock is None:
             return self.spent + cost <= self._limit
         used = max(self.spent, 1e3 * (self._clock() - self._start))
-        return used + CAUTION * cost * used / self.spent <= self._limit - REST_MS
+        return (
+            used + CAUTION * cost * used / self.spent <= (1.0 - REST_SHARE) * self._limit - REST_MS
+        )
 
     def pay(self, cost: float) -> bool:
         """Spend a cost in ms, if it fits; returns whether it did."""
