@@ -95,7 +95,7 @@ class Tracker:
         """Forget every object, the clock, and the numbers given out as ids."""
         self.memories: dict[str, Memory] = {}
         self.pictures: deque[Picture] = deque()
-        self._camera = RollFollower(self.config.roll_corners)
+        self._camera = RollFollower()
         self._late: list[LateBoxes] = []
         self._last_stamp_ns: int | None = None
         self._given: dict[str, int] = {}
@@ -116,7 +116,7 @@ class Tracker:
             done = absorb(self, late, purse)
             rejected += done.rejected
             self._late += [] if done.rest is None else [done.rest]
-        self._camera.follow(frame, self.memories.values())
+        self._camera.follow(frame, self.memories.values(), self.config.roll_corners)
         good, bad = self.accept(frame.detections, frame.camera)
         rejected += bad
         names = self.join(good, frame.stamp_ns, frame.camera)
@@ -374,7 +374,8 @@ class Tracker:
             box = memory.box_at(ahead, frame.camera)
             supported = memory.standing.support_ns == frame.stamp_ns
             memory.remember(supported, frame.stamp_ns, ahead, box, frame.camera)
-        self.pictures.append(Picture(frame.image, frame.camera, frame.stamp_ns))
+        roll = self._camera.angle
+        self.pictures.append(Picture(frame.image, frame.camera, frame.stamp_ns, roll))
         while len(self.pictures) > self.config.buffer_frames:
             self.pictures.popleft()
 

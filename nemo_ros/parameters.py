@@ -76,7 +76,7 @@ _RANGES: Mapping[str, tuple[float, float, str]] = {
     "switch_gain": (0, 10, "energy share that another orientation must win by"),
     "grid_deg": (0, 45, "step of the local grid for a weak object, degrees; 0: none"),
     "damping_s": (0, 60, "time constant of a predicted velocity, s; 0: no motion"),
-    "roll_corners": (0, 10000, "of the background, that the camera's roll is read from; 0: none"),
+    "roll_corners": (0, 10000, "of the background, for the camera's roll; from 20; 0: not read"),
     "buffer_frames": (0, 200, "images kept for boxes that come late"),
     "budget_ms": (0, 10000, "work per frame by the costs below, ms; 0: no limit"),
     "cost_observe_ms": (0, 1000, "of running the network on one box, ms"),

@@ -210,7 +210,7 @@ def test_a_clock_that_runs_faster_than_the_costs_ends_the_work_earlier():
     for i in range(20):
         begin = now[0]
         tracker.step(frame(0.05 * i, *grid(10)))
-        assert now[0] - begin <= 0.040 + 1e-9
+        assert now[0] - begin <= 0.9 * 0.040 - 0.001 + 1e-9  # what is held back is left
     assert len(estimator.observed) == pytest.approx(20 * 2.5, abs=20)
     tracker = make(Slow(), budget_ms=40.0, cost_cold_ms=4.0)
     begin = now[0]

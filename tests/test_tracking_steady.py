@@ -4,13 +4,18 @@
 from __future__ import annotations
 
 import math
+from types import SimpleNamespace
+from typing import Any
 
 import numpy as np
 import pytest
 from scipy.spatial.transform import Rotation
 
 from nemo_model.boxes import Floats
-from nemo_model.tracking.motion import LEAST_DOUBT, Steadier
+from nemo_model.camera import Camera
+from nemo_model.symmetry import Symmetry
+from nemo_model.tracking.memory import Memory
+from nemo_model.tracking.motion import LEAST_DOUBT, MOST_LAG, SOON, Steadier
 
 DT = 1.0 / 12.0
 CLEAR = math.radians(6.0) ** 2
@@ -30,7 +35,8 @@ def run(found: list[float], doubt: list[float] | float = CLEAR, turning: bool = 
     doubts = [doubt] * len(found) if isinstance(doubt, float) else doubt
     steadier, now, result = Steadier(), turn(found[0]), []
     for each, worth in zip(found, doubts, strict=True):
-        now = steadier.steady(turn(each), now, worth, DT, turning)
+        ahead = now if turning else steadier.led(now, DT)
+        now = steadier.steady(turn(each), ahead, worth, DT, turning)
         result.append(angle(now))
     return np.array(result)
 
@@ -81,3 +87,36 @@ def test_a_prediction_that_turns_has_no_rate_of_its_own() -> None:
     assert np.linalg.norm(steadier.rate) > 0.0
     steadier.steady(turn(3.0), turn(2.0), CLEAR, DT, True)
     assert np.linalg.norm(steadier.rate) == 0.0
+
+
+def test_the_rate_is_bounded() -> None:
+    steadier = Steadier()
+    for k in range(20):
+        steadier.steady(turn(0.4 * k + 8.0), turn(0.4 * k), CLEAR, 1e-3, False)
+    assert float(np.linalg.norm(steadier.rate)) <= MOST_LAG + 1e-9
+    assert angle(steadier.led(turn(0.0), 60.0)) <= math.degrees(MOST_LAG) * SOON + 1e-9
+
+
+def test_after_a_long_time_the_new_one_counts() -> None:
+    def after(seconds: float) -> float:
+        steadier = Steadier()
+        for _ in range(20):
+            steadier.steady(turn(0.0), turn(0.0), CLEAR, DT, False)
+        return angle(steadier.steady(turn(8.0), turn(0.0), CLEAR, seconds, False))
+
+    assert after(1.0) > 1.5 * after(DT)
+
+
+def test_a_poor_first_look_weighs_less_than_a_sure_second_one() -> None:
+    poor = Steadier(variance=25.0 * CLEAR).steady(turn(10.0), turn(0.0), CLEAR, DT, False)
+    assert angle(poor) > 9.0
+
+
+def test_any_turn_about_an_axis_of_symmetry_is_no_doubt() -> None:
+    C = np.diag([0.0, 0.0, 0.0, 0.01, 0.02, 9.0])
+    T = np.eye(4)  # its z axis is the camera's
+    estimate: Any = SimpleNamespace(covariance=C, T_cam_obj=T)
+    camera = Camera(np.diag([5.0, 5.0, 1.0]), 4, 4)
+    for order, expected in ((1, 9.03), (2, 9.03), (0, 0.03)):
+        memory = Memory("1", "bottle", (0, 0, 1, 1), camera, 0, 0, Symmetry(order))
+        assert memory.doubt(estimate) == pytest.approx(expected)

@@ -16,8 +16,8 @@ Clock = Callable[[], float]
 """Seconds, never going back."""
 
 CAUTION, REST_MS, REST_SHARE = 1.3, 1.0, 0.1
-"""Against the clock: work may take this much longer than so far, and what is not paid for, most of
-it for each object, takes so long and that share of the budget."""
+"""Against the clock: work may take CAUTION times as long as so far; REST_MS and a share of the
+budget are held back for what nobody pays for, which is some work for each object."""
 
 
 class Purse:

@@ -6,6 +6,7 @@ from __future__ import annotations
 from dataclasses import dataclass, fields
 
 from nemo_model.errors import NemoError
+from nemo_model.tracking.roll import FEWEST
 
 _SHARES = ("min_iou", "still_iou", "weak_energy", "upper_score", "lower_score")
 
@@ -41,7 +42,7 @@ class TrackerConfig:
     grid_deg: float = 15.0  # step of the local grid that a weak object is sought on; 0: never
     # motion
     damping_s: float = 1.0  # a predicted velocity dies away with this time constant; 0: no motion
-    roll_corners: int = 150  # of the background, that the camera's roll is read from; 0: it is not
+    roll_corners: int = 150  # of the background, for the camera's roll; at least 20; 0: not read
     # boxes that come late
     buffer_frames: int = 10  # images kept for boxes that come after their image; 0: none
     # budget: counted by these costs (and live by the clock as well, where that is more)
@@ -57,6 +58,11 @@ class TrackerConfig:
                 raise NemoError(f"tracker config: {entry.name} must not be negative")
             if entry.name in _SHARES and value > 1.0:
                 raise NemoError(f"tracker config: {entry.name} is {value}, it must lie in [0, 1]")
+        if 0 < self.roll_corners < FEWEST:
+            raise NemoError(
+                f"tracker config: roll_corners is {self.roll_corners}, it must be 0 or at least "
+                f"{FEWEST}"
+            )
         if not self.min_box_px >= 1.0:
             raise NemoError("tracker config: min_box_px must be at least 1")
         if self.lower_score > self.upper_score:

@@ -22,6 +22,7 @@ from nemo_model.tracking.association import Expected, associate
 from nemo_model.tracking.looking import solve
 from nemo_model.tracking.memory import Memory, Past, Picture, Task
 from nemo_model.tracking.recognising import recognise, weighed
+from nemo_model.tracking.roll import rolled
 from nemo_model.tracking.states import Look, begin, judge
 from nemo_model.tracking.types import Frame, LateBoxes, Rejected
 
@@ -83,7 +84,7 @@ def _take(
     tracker: Tracker, detection: Detection, memory: Memory | None, others: Sequence[Detection],
     picture: Picture, since: Sequence[Picture], purse: Purse,
 ) -> None:  # fmt: skip
-    stamp, camera = picture.stamp_ns, picture.camera
+    stamp, camera, config = picture.stamp_ns, picture.camera, tracker.config
     if memory is None:
         memory = tracker.new_memory(detection, others, camera, stamp)
     estimator = tracker.estimators[memory.model]
@@ -111,18 +112,22 @@ def _take(
         assert memory.standing is not None
         memory.standing = judge(memory.standing, look, tracker.config)
         box = memory.smoothed(detection.box, past.box, camera)
-        memory.trust(estimate.T_cam_obj, camera, stamp, fresh=False)
+        turned = rolled(estimate.T_cam_obj, sum(one.roll for one in since))
+        memory.trust(turned, camera, stamp, fresh=False)
         _correct(memory, past, estimate.T_cam_obj, box)
         return
     memory.place(estimate, detection.box, camera, stamp)
-    memory.trust(estimate.T_cam_obj, camera, stamp, fresh=past is None or memory.lost)
+    turned = rolled(estimate.T_cam_obj, sum(one.roll for one in since))
+    memory.trust(turned, camera, stamp, fresh=past is None or memory.lost)
     memory.reference = memory.reference or estimate.energy
     memory.standing = judge(memory.standing or begin(look), look, tracker.config)
     memory.remember(True, stamp, estimate.T_cam_obj, detection.box, camera)
+    cost, going = config.cost_observe_ms + config.cost_warm_ms, True
     for later in since:
-        if not purse.pay(tracker.config.cost_observe_ms + tracker.config.cost_warm_ms):
-            break
-        _follow(tracker, memory, later, purse)
+        memory.roll_estimate(later.roll)
+        going = going and purse.pay(cost)
+        if going:
+            _follow(tracker, memory, later, purse)
 
 
 def _follow(tracker: Tracker, memory: Memory, picture: Picture, purse: Purse) -> None:

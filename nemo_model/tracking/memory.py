@@ -82,16 +82,20 @@ class Rival:
 
 @dataclass(frozen=True)
 class Picture:
-    """An image that is kept for boxes that may come late."""
+    """An image that is kept for boxes that may come late.
+
+    roll: of the camera since the picture before, radians, see tracking.roll.
+    """
 
     image: NDArray[np.uint8]
     camera: Camera
     stamp_ns: int
+    roll: float = 0.0
 
 
 @dataclass(frozen=True)
 class Trusted:
-    """A pose (4, 4) that a box of the detector confirmed."""
+    """A pose (4, 4) that a box of the detector confirmed, turned as the camera has rolled since."""
 
     T: Floats
     camera: Camera
@@ -208,7 +212,8 @@ class Memory:
         """
         last = self.trusted
         if last is None or fresh:
-            self.motion, self.steadier = still(), Steadier()
+            doubt = 0.0 if self.estimate is None else self.doubt(self.estimate)
+            self.motion, self.steadier = still(), Steadier(variance=doubt)
         elif np.array_equal(camera.K, last.camera.K):
             self.motion = learn(self.motion, last.T, T, (stamp_ns - last.stamp_ns) * 1e-9)
         self.trusted = Trusted(T, camera, stamp_ns)
@@ -219,10 +224,19 @@ class Memory:
         self.estimate, self.box = replace(self.estimate, T_cam_obj=T), box
 
     def roll(self, angle: float) -> None:
-        """The camera has rolled by an angle since the last frame, see tracking.roll.
+        """The camera has rolled by an angle (radians) since the last frame, see tracking.roll.
 
-        The rotations turn with it, and the box as the object's outline does; places do not.
+        The rotations turn with it, and the box as the object's outline does. Places do not: where
+        the camera has turned to is not known before there are boxes.
         """
+        self.roll_estimate(angle)
+        if self.trusted is not None:
+            self.trusted = replace(self.trusted, T=rolled(self.trusted.T, angle))
+        if self.rival is not None:
+            self.rival.T = rolled(self.rival.T, angle)
+
+    def roll_estimate(self, angle: float) -> None:
+        """The same for the present pose and its box alone."""
         if self.estimate is None or angle == 0.0:
             return
         before = self.estimate.T_cam_obj
@@ -230,19 +244,24 @@ class Memory:
         size, camera = self.estimate.size, self.camera
         self.box = carry_box(self.box, before, after, size, camera, camera)
         self.estimate = replace(self.estimate, T_cam_obj=after)
-        if self.trusted is not None:
-            self.trusted = replace(self.trusted, T=rolled(self.trusted.T, angle))
-        if self.rival is not None:
-            self.rival.T = rolled(self.rival.T, angle)
 
     def steadied(self, estimate: Estimate, stamp_ns: int, config: TrackerConfig) -> Estimate:
         """The estimate of a frame, its rotation averaged with the predicted one."""
         T = estimate.T_cam_obj.copy()
         ahead = swung(self.pose_at(stamp_ns, config), T[:3, 3])
-        doubt = float(np.trace(estimate.covariance[3:, 3:]))
-        dt = (stamp_ns - self.stamp_ns) * 1e-9
-        T[:3, :3] = self.steadier.steady(T[:3, :3], ahead, doubt, dt, self.motion.turning)
+        turning = self.motion.turning
+        if not turning:
+            ahead = self.steadier.led(ahead, (stamp_ns - self.stamp_ns) * 1e-9)
+        since = self.stamp_ns if self.trusted is None else self.trusted.stamp_ns
+        dt = (stamp_ns - since) * 1e-9
+        T[:3, :3] = self.steadier.steady(T[:3, :3], ahead, self.doubt(estimate), dt, turning)
         return replace(estimate, T_cam_obj=T)
+
+    def doubt(self, estimate: Estimate) -> float:
+        """The variance of its rotation, rad squared, all axes that can be told together."""
+        C = estimate.covariance[3:, 3:]
+        axis = estimate.T_cam_obj[:3, 2]
+        return float(np.trace(C) - (axis @ C @ axis if self.symmetry.order == 0 else 0.0))
 
     def remember(self, supported: bool, stamp_ns: int, T: Floats, box: Box, camera: Camera) -> None:
         """Keep where it was, for boxes that come late."""

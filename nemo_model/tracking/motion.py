@@ -28,8 +28,10 @@ RESTLESS = 6.0 * LEAST_DOUBT
 """By how much it grows, rad squared per second. At 12 frames a second a rotation known to 6
 degrees, as of a car in full sight, counts for 0.4 against the prediction, one known to 17 (half
 hidden) for 0.16. Chosen on rendered sequences, seeds 0 to 3."""
-LAG = 0.1
-"""Share of a correction that is put down to a rate at which predictions lag behind."""
+LAG, MOST_LAG = 0.1, math.radians(30.0)
+"""Share of a correction that is put down to a rate at which predictions lag behind; the rate is at
+most so much, rad/s, and foretells at most SOON seconds."""
+SOON = 0.25
 LOOSE_DEPTH, LOOSE_TURN = 0.3, 0.5
 """Weight of what is found without a box against what is predicted."""
 GAIN = 0.35
@@ -125,19 +127,20 @@ class Steadier:
     rate: Floats = field(default_factory=lambda: np.zeros(3))
     variance: float = 0.0
 
+    def led(self, ahead: Floats, dt: float) -> Floats:
+        """A predicted rotation (3, 3), moved on by the rate; dt: seconds it was predicted for."""
+        return np.asarray(Rotation.from_rotvec(self.rate * min(dt, SOON)).as_matrix() @ ahead)
+
     def steady(
         self, found: Floats, ahead: Floats, doubt: float, dt: float, turning: bool
     ) -> Floats:
         """The rotation (3, 3) between what was predicted and what was found.
 
         doubt: variance of what was found, rad squared, all axes together; dt: seconds since the
-        last frame; turning: the prediction follows a turn, and does not lag.
+        last rotation that was averaged; turning: the prediction follows a turn, and does not lag.
         """
-        if turning:
-            self.rate = np.zeros(3)
-        ahead = Rotation.from_rotvec(self.rate * dt).as_matrix() @ ahead
         e = Rotation.from_matrix(found @ ahead.T).as_rotvec()
-        doubt = max(doubt, LEAST_DOUBT) if doubt < MOST_DOUBT else MOST_DOUBT
+        doubt = _bounded(doubt)
         if float(np.linalg.norm(e)) > FAR_TURN:
             self.innovation, self.square = np.zeros(3), 0.0
             self.rate, self.variance = np.zeros(3), doubt
@@ -145,13 +148,17 @@ class Steadier:
         told = 0.25 * min(1.0, 2.0 * LEAST_DOUBT / doubt)  # of doubtful ones a mean tells little
         self.innovation = self.innovation + told * (e - self.innovation)
         self.square += told * (float(e @ e) - self.square)
-        before = (self.variance or doubt) + RESTLESS * dt
+        before = _bounded(self.variance or doubt) + RESTLESS * dt
         biased = float(self.innovation @ self.innovation) > BIASED * self.square
         gain = 1.0 if biased else before / (before + doubt)
         self.variance = gain * doubt
-        if not turning:
-            self.rate = self.rate + LAG * gain * e / max(dt, 1e-3)
+        self.rate = np.zeros(3) if turning else self.rate + LAG * gain * e / max(dt, 1.0 / 60.0)
+        self.rate = self.rate * min(1.0, MOST_LAG / max(float(np.linalg.norm(self.rate)), 1e-9))
         return np.asarray(Rotation.from_rotvec(gain * e).as_matrix() @ ahead)
+
+
+def _bounded(doubt: float) -> float:
+    return max(doubt, LEAST_DOUBT) if doubt < MOST_DOUBT else MOST_DOUBT
 
 
 def swung(T: Floats, onto: Floats) -> Floats:
