@@ -221,18 +221,21 @@ def test_a_box_that_comes_late_meets_a_camera_that_has_rolled() -> None:
     """A parked car, boxes three frames late: the roll between is no motion of the car."""
     config = TrackerConfig(cold_every=0, grid_deg=0.0)
     tracker = Tracker({"car": FakeEstimator()}, config)
-    rolls = [0.0, 0.0, 3.0, 3.0, 3.0, 3.0, 3.0, 3.0]
-    images = [turned(scene(), 0.0, 0.0, roll) for roll in rolls]
+    rolls = [0.0] * 5 + [3.0] * 4
     stamps = [83_000_000 * k for k in range(len(rolls))]
-    for k, image in enumerate(images):
+    read = []
+    for k, roll in enumerate(rolls):
         late = (LateBoxes(stamps[k - 3], (Detection(BOX, "car"),)),) if k >= 3 else ()
-        tracker.step(Frame(image, CAMERA, stamps[k], (), late))
-        memory = tracker.memories.get("car-1")
-        if memory is None or memory.estimate is None:
+        tracker.step(Frame(turned(scene(), 0.0, 0.0, roll), CAMERA, stamps[k], (), late))
+        read.append(math.degrees(tracker.pictures[-1].roll))
+        if k < 3:
             continue
         # the double keeps what it starts from: as upright as the first look, plus the camera's roll
-        R = memory.estimate.T_cam_obj[:3, :3]
+        memory = tracker.memories["car-1"]
+        assert memory.estimate is not None
         assert memory.trusted is not None
+        R = memory.estimate.T_cam_obj[:3, :3]
         apart = Rotation.from_matrix(R @ memory.trusted.T[:3, :3].T).magnitude()
-        assert math.degrees(apart) < 3.5
-        assert np.linalg.norm(memory.motion.turn) < math.radians(6.0)
+        assert math.degrees(apart) < 0.5
+        assert np.linalg.norm(memory.motion.turn) < math.radians(2.0)
+    assert read == pytest.approx([0.0] * 5 + [3.0] + [0.0] * 3, abs=0.1)

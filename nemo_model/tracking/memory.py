@@ -84,7 +84,8 @@ class Rival:
 class Picture:
     """An image that is kept for boxes that may come late.
 
-    roll: of the camera since the picture before, radians, see tracking.roll.
+    roll: of the camera since the picture before, radians, see tracking.roll; 0 while no object is
+    known.
     """
 
     image: NDArray[np.uint8]
@@ -227,7 +228,8 @@ class Memory:
         """The camera has rolled by an angle (radians) since the last frame, see tracking.roll.
 
         The rotations turn with it, and the box as the object's outline does. Places do not: where
-        the camera has turned to is not known before there are boxes.
+        the camera has turned to is not known before there are boxes. Velocities, which are about
+        the camera's axes, stay as they are: they would change by a few hundredths.
         """
         self.roll_estimate(angle)
         if self.trusted is not None:

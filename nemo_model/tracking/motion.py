@@ -137,7 +137,7 @@ class Steadier:
         """The rotation (3, 3) between what was predicted and what was found.
 
         doubt: variance of what was found, rad squared, all axes together; dt: seconds since the
-        last rotation that was averaged; turning: the prediction follows a turn, and does not lag.
+        last pose that a box confirmed; turning: the prediction follows a turn, and does not lag.
         """
         e = Rotation.from_matrix(found @ ahead.T).as_rotvec()
         doubt = _bounded(doubt)

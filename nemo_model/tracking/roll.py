@@ -117,7 +117,7 @@ class RollFollower:
         boxed: bool,
         most: int,
     ) -> float:
-        """The roll since the last frame, radians; 0 where there is none to compare with.
+        """The roll since the last frame, radians; 0 where none is to be seen, see camera_roll.
 
         known: boxes that the known objects had in the last frame; boxed: the frame has boxes.
         """
