@@ -54,6 +54,10 @@ def test_a_steady_turn_leaves_no_lag() -> None:
     assert abs(np.mean((made - truth)[60:])) < 0.2
 
 
+def test_a_miss_that_keeps_its_direction_is_a_lag_and_is_followed() -> None:
+    assert run([0.0] * 30 + [6.0] * 2)[-1] > 5.5
+
+
 def test_what_is_in_doubt_weighs_less() -> None:
     found = [0.0] * 30 + [8.0] * 4
     sure = run(found)[-1]
