@@ -319,7 +319,7 @@ def main(argv: Sequence[str] | None = None) -> int:
     parser.add_argument("--model", type=Path, default=ROOT / "models" / "car")
     parser.add_argument("--lead-car", type=Path, help="folder of kitti_lead_car")
     parser.add_argument("--only", nargs="*", default=list(TIMELINES), choices=list(TIMELINES))
-    parser.add_argument("--seeds", type=int, nargs="+", default=[0, 1, 2, 3, 4, 5])
+    parser.add_argument("--seeds", type=int, nargs="+", default=list(range(8)))
     parser.add_argument("--no-timing", action="store_true")
     parser.add_argument("--out", type=Path, default=RESULTS)
     parser.add_argument("--machine", default="2 CPU cores, no GPU")
