@@ -14,7 +14,10 @@ from nemo_model.training import train as loop
 
 
 def main(root: Path, out: Path, steps: int, batch: int, lost: int = -1) -> int:
-    """Train; the process number `lost` looks for its data where there is none."""
+    """Train; the process number `lost` looks for its data where there is none.
+
+    Threads of gloo that outlive the run may abort the process as Python ends.
+    """
     loop.LOG_EVERY = 1
     rank = int(os.environ["RANK"])
     photos = root / ("nowhere" if rank == lost else "photos")
@@ -25,7 +28,16 @@ def main(root: Path, out: Path, steps: int, batch: int, lost: int = -1) -> int:
     except NemoError as error:
         print(f"error: {error}", file=sys.stderr)
         return 2
+    left = [name for name in threads() if "gloo" in name]
+    if left:
+        print(f"error: still running: {left}", file=sys.stderr)
+        return 3
     return 0
+
+
+def threads() -> list[str]:
+    """Names of this process's threads, C++ ones too; none where the system does not tell them."""
+    return [path.read_text() for path in Path("/proc/self/task").glob("*/comm")]
 
 
 if __name__ == "__main__":

@@ -17,6 +17,12 @@ from typing import TypeVar
 
 import torch
 import torch.distributed as dist
+
+# Before a process group is made: its functions have the group of their import as a default and
+# would keep it, and so gloo's threads, alive after joined(). Such a thread now and then aborts the
+# process as Python ends ("terminate called without an active exception"). DistributedDataParallel
+# imports it later.
+import torch.distributed.nn.functional
 from torch import Tensor, nn
 from torch.nn.parallel import DistributedDataParallel
 
