@@ -69,6 +69,16 @@ def test_a_confirmed_object_costs_one_look_per_late_box():
     assert len(estimator.calls) - before == 2  # on its own image, and on this one
 
 
+def test_late_boxes_that_jitter_are_known_to():
+    """Each teaches once: what is learnt twice looks like a mistake of the prediction."""
+    tracker, rng = make(), np.random.default_rng(0)
+    for i in range(30):
+        jittered = tuple(np.array(A) + rng.normal(0.0, 4.0, 4))
+        tracker.step(frame(0.1 * i, late=late(0.1 * (i - 3), jittered) if i >= 3 else ()))
+    (memory,) = tracker.memories.values()
+    assert memory.jitter.gain() < 0.7
+
+
 def test_a_turn_found_late_is_carried_to_the_present():
     class Turned(FakeEstimator):
         angle = 0.0

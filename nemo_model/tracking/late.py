@@ -92,8 +92,8 @@ def _take(
     (seen,) = estimator.observe_many(picture.image, camera.K, [detection.box])
     prior: Floats | None = None
     if past is not None and not memory.lost:
-        box = memory.smoothed(detection.box, past.box, camera)
-        prior = predict(past.T, camera, past.box, camera, box, tracker.config.still_iou)
+        held = memory.smoothed(detection.box, past.box, camera)
+        prior = predict(past.T, camera, past.box, camera, held, config.still_iou)
     try:
         found = recognise(memory, seen, tracker.recogniser, tracker.config, purse)
         if found is not None:
@@ -110,11 +110,10 @@ def _take(
     confirmed = past is not None and past.supported and not memory.lost and found is None
     if confirmed and past is not None and _agrees(past, estimate.T_cam_obj, detection.box, memory):
         assert memory.standing is not None
-        memory.standing = judge(memory.standing, look, tracker.config)
-        box = memory.smoothed(detection.box, past.box, camera)
+        memory.standing = judge(memory.standing, look, config)
         turned = rolled(estimate.T_cam_obj, sum(one.roll for one in since))
         memory.trust(turned, camera, stamp, fresh=False)
-        _correct(memory, past, estimate.T_cam_obj, box)
+        _correct(memory, past, estimate.T_cam_obj, detection.box)
         return
     memory.place(estimate, detection.box, camera, stamp)
     turned = rolled(estimate.T_cam_obj, sum(one.roll for one in since))
