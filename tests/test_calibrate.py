@@ -5,6 +5,7 @@ from __future__ import annotations
 
 import argparse
 import math
+import re
 import shutil
 from dataclasses import replace
 from pathlib import Path
@@ -24,6 +25,7 @@ from nemo_model.covariance import crop_covariance
 from nemo_model.errors import NemoError
 from nemo_model.evaluation import metrics
 from nemo_model.evaluation.calibrate import (
+    FOLDS,
     NAMES,
     Trial,
     calibrate,
@@ -208,6 +210,14 @@ def test_the_command_writes_the_card(
     assert "train-tune" in written.calibration.data
     assert written.sha256 == card.sha256
     assert "L3" in capsys.readouterr().out
+    few = ["--model", model, *shared[:-1], 2, "--background-share", 2.0]
+    assert command.run(_parsed(command, few)) == 0
+    assert "too few models to judge it" in capsys.readouterr().out
+    refitted = read_card(model).calibration
+    assert refitted is not None
+    told = re.search(r"seed 0; (\d+) models, ", refitted.data)
+    assert told is not None
+    assert 0 < int(told[1]) < FOLDS
 
 
 def _parsed(module: object, words: list[object]) -> argparse.Namespace:

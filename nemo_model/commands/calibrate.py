@@ -122,11 +122,13 @@ def _data(args: argparse.Namespace, trials: list[Trial]) -> str:
         name = f"L{one.level}" if one.kind == "object" else one.kind
         counts[name] = counts.get(name, 0) + 1
     listed = ", ".join(f"{name} {count}" for name, count in counts.items())
+    groups = len({one.group for one in trials if one.error is not None})
+    kind = "models" if _groups(args.root) else "photos"
     return (
         f"{args.source} {args.split}, {len(args.occluded_root)} occluded copies, boxes jittered by "
-        f"{args.jitter:g} of their size and more, seed {args.seed}; {len(trials)} boxes: {listed} "
-        "(part: around the visible part; off: misplaced; cut: by the image's edge; small: shrunk; "
-        "background and other: no such object)"
+        f"{args.jitter:g} of their size and more, seed {args.seed}; {groups} {kind}, {len(trials)} "
+        f"boxes: {listed} (part: around the visible part; off: misplaced; cut: by the image's "
+        "edge; small: shrunk; background and other: no such object)"
     )
 
 
@@ -134,7 +136,10 @@ def _report(model: Path, calibration: Calibration, judged: dict[str, Any]) -> st
     """What was fitted on, and the figures of the cross-validation."""
     text = f"{model}: fitted on {calibration.data}"
     if not judged:
-        return text + "\ntoo few groups to judge it by cross-validation"
+        return (
+            f"{text}\nwarning: these are too few models to judge it by cross-validation, and one "
+            "unlike the others spoils the scores; fit on pictures of more (docs/confidence.md)"
+        )
     rows, empty = [], []
     for name, row in judged.items():
         if "median_score" in row:
@@ -148,5 +153,5 @@ def _report(model: Path, calibration: Calibration, judged: dict[str, Any]) -> st
         ])  # fmt: skip
     header = ["", "n", "< 30 deg %", "AUROC", "ECE", "NLL", "AUROC < 10", "ECE < 10",
               "inside 50 / 90 / 99 % ellipsoids"]  # fmt: skip
-    title = "cross-validated over groups (car models):"
+    title = "cross-validated, no model (or photo, where no models are told) on both sides:"
     return "\n".join([text, title, table(header, rows), *empty])
