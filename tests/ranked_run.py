@@ -3,6 +3,7 @@
 
 from __future__ import annotations
 
+import gc
 import os
 import sys
 from pathlib import Path
@@ -19,6 +20,7 @@ def main(root: Path, out: Path, steps: int, batch: int, lost: int = -1) -> int:
     Threads of gloo that outlive the run may abort the process as Python ends.
     """
     loop.LOG_EVERY = 1
+    gc.disable()  # or chance decides whether what is in a cycle has gone
     rank = int(os.environ["RANK"])
     photos = root / ("nowhere" if rank == lost else "photos")
     config = training_set.config(steps=steps, batch=batch, decay=0.0)

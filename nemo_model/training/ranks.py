@@ -9,6 +9,7 @@ drawn for the whole batch.
 
 from __future__ import annotations
 
+import gc
 import os
 from collections.abc import Iterator
 from contextlib import contextmanager
@@ -18,10 +19,10 @@ from typing import TypeVar
 import torch
 import torch.distributed as dist
 
-# Before a process group is made: its functions have the group of their import as a default and
-# would keep it, and so gloo's threads, alive after joined(). Such a thread now and then aborts the
-# process as Python ends ("terminate called without an active exception"). DistributedDataParallel
-# imports it later.
+# Imported before a process group is made: its functions have the group of that moment as a default
+# and would keep it, and so gloo's threads, alive after joined(). Such a thread now and then aborts
+# the process as Python ends ("terminate called without an active exception").
+# DistributedDataParallel would import it later.
 import torch.distributed.nn.functional
 from torch import Tensor, nn
 from torch.nn.parallel import DistributedDataParallel
@@ -135,6 +136,7 @@ def joined() -> Iterator[Ranks]:
             f"rank {rank} of {count}: another process has ended; see what it said ({error})"
         ) from error
     finally:
+        gc.collect()  # DistributedDataParallel is in a cycle, and holds the group
         if dist.is_initialized():
             dist.destroy_process_group()
 
