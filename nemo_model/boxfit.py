@@ -12,11 +12,11 @@ from __future__ import annotations
 
 import math
 
-import numba
 import numpy as np
 import numpy.typing as npt
 
-from nemo_model.objective import FAST, NEAR
+from nemo_model.kernel import kernel
+from nemo_model.objective import NEAR
 
 Array = npt.NDArray[np.float64]
 
@@ -26,7 +26,7 @@ DOUBTFUL = 1e-3
 _FARTHEST = 1e4
 
 
-@numba.njit(cache=True, fastmath=FAST)
+@kernel
 def fit(points, R, rays, weights, t):  # type: ignore[no-untyped-def]
     """Fill t (3,) with the translation that makes the projected points fill the box.
 
@@ -74,7 +74,7 @@ def fit(points, R, rays, weights, t):  # type: ignore[no-untyped-def]
     t[1] = n_mean + b_mean * depth
 
 
-@numba.njit(cache=True, fastmath=FAST)
+@kernel
 def pull(points, R, t, rays, fx, fy, weights, sigmas, scale, order, gradient, hessian):  # type: ignore[no-untyped-def]
     """Add the box term to an evaluation: minus scale * sum of w rho(gap / sigma).
 

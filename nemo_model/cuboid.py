@@ -13,14 +13,13 @@ the score's in-plane gradient is G = (g_b, g_c), so q = (g_b, g_c, -(g_b u + g_c
 
 from __future__ import annotations
 
-import numba
 import numpy as np
 import numpy.typing as npt
 
+from nemo_model.kernel import kernel
+
 NEAR = 1e-3
 """Faces with a vertex nearer than this (object units) are not drawn."""
-
-FAST = {"reassoc", "contract", "arcp", "nsz"}  # not nnan, ninf: hostile input must stay harmless
 
 GRAZING = 1e-7
 """A side whose plane passes the camera nearer than this (object units) shows nothing."""
@@ -38,7 +37,7 @@ def columns(cells: int) -> npt.NDArray[np.float32]:
     return np.zeros((9, 3 * cells), dtype=np.float32)
 
 
-@numba.njit(cache=True, fastmath=FAST)
+@kernel
 def _extent(box, R, t, fx, fy, cx, cy, height, width):  # type: ignore[no-untyped-def]
     """Return whether all corners are ahead, and the cells i0, i1, j0, j1 that may see the box."""
     left, right, top, bottom = np.inf, -np.inf, np.inf, -np.inf
@@ -58,7 +57,7 @@ def _extent(box, R, t, fx, fy, cx, cy, height, width):  # type: ignore[no-untype
     return True, i0, i1, j0, j1
 
 
-@numba.njit(cache=True, fastmath=FAST)
+@kernel
 def _narrow(slope, offset, low, high):  # type: ignore[no-untyped-def]
     """Return the part of [low, high] where slope * j + offset >= 0."""
     if abs(slope) < 1e-12:
@@ -67,7 +66,7 @@ def _narrow(slope, offset, low, high):  # type: ignore[no-untyped-def]
     return (max(low, root), high) if slope > 0.0 else (low, min(high, root))
 
 
-@numba.njit(cache=True, fastmath=FAST)
+@kernel
 def evaluate_cuboid(table, scene, R, t, work, order):  # type: ignore[no-untyped-def]
     """Evaluate E; order 1 adds the gradient, 2 the Hessian's upper triangle, in object axes.
 
@@ -191,7 +190,7 @@ def evaluate_cuboid(table, scene, R, t, work, order):  # type: ignore[no-untyped
     return energy
 
 
-@numba.njit(cache=True, fastmath=FAST)
+@kernel
 def _sum_gradient(column, count, plane, n, gradient):  # type: ignore[no-untyped-def]
     """Subtract the sums of (X x q, q) over a side's cells, X the point (its n is `plane`)."""
     s0 = s1 = s2 = s3 = s4 = s5 = np.float32(0.0)
@@ -210,7 +209,7 @@ def _sum_gradient(column, count, plane, n, gradient):  # type: ignore[no-untyped
         gradient[k] -= value
 
 
-@numba.njit(cache=True, fastmath=FAST)
+@kernel
 def _sum_hessian(column, count, plane, n, H):  # type: ignore[no-untyped-def]
     """Add sums of r r^T, r = (X x q, q), over the cells and the two rows q of L^T; upper half."""
     h00 = h01 = h02 = h03 = h04 = h05 = h11 = h12 = h13 = h14 = h15 = np.float32(0.0)

@@ -12,13 +12,13 @@ from __future__ import annotations
 import math
 from typing import NamedTuple
 
-import numba
 import numpy as np
 import numpy.typing as npt
 from scipy.spatial.transform import Rotation
 
 from nemo_model.boxfit import DOUBTFUL, box_rays, fit
-from nemo_model.objective import FAST, NEAR
+from nemo_model.kernel import kernel
+from nemo_model.objective import NEAR
 from nemo_model.solver import Solution, SolverModel
 from nemo_model.symmetry import NONE, Symmetry
 from nemo_model.viewpoint import Viewpoint
@@ -204,7 +204,7 @@ def _box_gap(model: SolverModel, view: View, solution: Solution) -> float:
     return min(math.sqrt(float(np.mean(gaps[use] ** 2))) / max(size, 1e-6), 1.0)
 
 
-@numba.njit(cache=True, fastmath=FAST)
+@kernel
 def _ring(  # type: ignore[no-untyped-def]
     centre, normal, patch_features, outline, R0, t0, angles, rays, weights, fixed, features,
     background, state, fx, fy, cx, cy, scores, sides,

@@ -16,12 +16,11 @@ from __future__ import annotations
 
 import math
 
-import numba
 import numpy as np
 import numpy.typing as npt
 
 from nemo_model.angles import ANGLES
-from nemo_model.objective import FAST
+from nemo_model.kernel import kernel
 
 STEEP = 0.1
 """Least cosine of the elevation that derivatives are divided by."""
@@ -32,7 +31,7 @@ _WIDTHS = tuple(float(bins.width) for bins in ANGLES)
 _ROUND = tuple(bool(bins.circular) for bins in ANGLES)
 
 
-@numba.njit(cache=True, fastmath=FAST)
+@kernel
 def _at(log, start, count, circular, k):  # type: ignore[no-untyped-def]
     """Value of bin k, one beyond the ends being the first (last) or, if circular, the next one."""
     if circular:
@@ -40,7 +39,7 @@ def _at(log, start, count, circular, k):  # type: ignore[no-untyped-def]
     return log[start + min(max(k, 0), count - 1)]
 
 
-@numba.njit(cache=True, fastmath=FAST)
+@kernel
 def read(log, place, angle):  # type: ignore[no-untyped-def]
     """Log probability of an angle, its slope and its curvature (not above 0), per radian.
 
@@ -64,7 +63,7 @@ def read(log, place, angle):  # type: ignore[no-untyped-def]
     return value, (above - below) / width, min(bend / width**2, 0.0)
 
 
-@numba.njit(cache=True, fastmath=FAST)
+@kernel
 def lean(log, R, scale, order, gradient, hessian):  # type: ignore[no-untyped-def]
     """Return scale * log probability of R (3, 3), adding its derivatives to the sums.
 
@@ -100,7 +99,7 @@ def lean(log, R, scale, order, gradient, hessian):  # type: ignore[no-untyped-de
     return scale * (a + e + h)
 
 
-@numba.njit(cache=True, fastmath=FAST)
+@kernel
 def _each(log, rotations, values):  # type: ignore[no-untyped-def]
     gradient, hessian = np.zeros(6), np.zeros((6, 6))
     for k in range(len(rotations)):

@@ -15,10 +15,10 @@ from __future__ import annotations
 
 from typing import Any, NamedTuple
 
-import numba
 import numpy as np
 
-from nemo_model.cuboid import FAST, NEAR, columns, evaluate_cuboid
+from nemo_model.cuboid import NEAR, columns, evaluate_cuboid
+from nemo_model.kernel import kernel
 
 HESSIAN_SCALE = 0.7
 """alpha of the Gauss-Newton Hessian, which overestimates the curvature of a cosine (measured)."""
@@ -75,7 +75,7 @@ def workspace(table: Any, cells: int) -> Workspace:
     )
 
 
-@numba.njit(cache=True, fastmath=FAST)
+@kernel
 def _project(vertices, R, t, fx, fy, cx, cy, out):  # type: ignore[no-untyped-def]
     r00, r01, r02 = np.float32(R[0, 0]), np.float32(R[0, 1]), np.float32(R[0, 2])
     r10, r11, r12 = np.float32(R[1, 0]), np.float32(R[1, 1]), np.float32(R[1, 2])
@@ -92,7 +92,7 @@ def _project(vertices, R, t, fx, fy, cx, cy, out):  # type: ignore[no-untyped-de
         out[2, k] = inverse if zc >= near else zero
 
 
-@numba.njit(cache=True, fastmath=FAST)
+@kernel
 def _sift(projected, faces, algebra, convex, eye, height, width, front):  # type: ignore[no-untyped-def]
     """Mark the faces whose bounding box holds a cell centre and that may face the camera."""
     right, bottom, zero = np.float32(width - 1), np.float32(height - 1), np.float32(0.0)
@@ -112,7 +112,7 @@ def _sift(projected, faces, algebra, convex, eye, height, width, front):  # type
             front[k] &= side > zero
 
 
-@numba.njit(cache=True, fastmath=FAST)
+@kernel
 def _draw(projected, faces, front, height, width, face, inverse_depth):  # type: ignore[no-untyped-def]
     """Fill the z-buffer with the marked faces."""
     u, v, inverse = projected[0], projected[1], projected[2]
@@ -146,7 +146,7 @@ def _draw(projected, faces, front, height, width, face, inverse_depth):  # type:
                     face[cell] = k
 
 
-@numba.njit(cache=True, fastmath=FAST)
+@kernel
 def render(table, scene, R, t, work):  # type: ignore[no-untyped-def]
     """Fill work.face with the face that each cell sees, -1 for none."""
     work.face[:] = -1
@@ -165,7 +165,7 @@ def render(table, scene, R, t, work):  # type: ignore[no-untyped-def]
     _draw(work.projected, table.faces, work.front, height, width, work.face, work.inverse_depth)
 
 
-@numba.njit(cache=True, fastmath=FAST)
+@kernel
 def _scores(features, cell, theta, a, b, c):  # type: ignore[no-untyped-def]
     sa, sb, sc = np.float32(0.0), np.float32(0.0), np.float32(0.0)
     for k in range(theta.shape[1]):
@@ -176,7 +176,7 @@ def _scores(features, cell, theta, a, b, c):  # type: ignore[no-untyped-def]
     return sa, sb, sc
 
 
-@numba.njit(cache=True, fastmath=FAST)
+@kernel
 def evaluate(table, scene, R, t, work, order):  # type: ignore[no-untyped-def]
     """Evaluate E at a pose; order 0: value, 1: and gradient, 2: and Gauss-Newton Hessian of -E.
 
@@ -196,7 +196,7 @@ def evaluate(table, scene, R, t, work, order):  # type: ignore[no-untyped-def]
     return energy
 
 
-@numba.njit(cache=True, fastmath=FAST)
+@kernel
 def _evaluate_mesh(table, scene, R, t, work, order):  # type: ignore[no-untyped-def]
     """Draw the mesh and sum over the cells, derivatives in object axes, upper half of H."""
     state, g, H = work.state, work.gradient, work.hessian
@@ -287,7 +287,7 @@ def _evaluate_mesh(table, scene, R, t, work, order):  # type: ignore[no-untyped-
     return energy
 
 
-@numba.njit(cache=True, fastmath=FAST)
+@kernel
 def _to_camera(R, g, H, order):  # type: ignore[no-untyped-def]
     """Turn sums in object axes into camera axes: g <- B g, H <- alpha B H B^T, B = diag(R, R)."""
     v = np.empty(6)
@@ -316,7 +316,7 @@ def _to_camera(R, g, H, order):  # type: ignore[no-untyped-def]
             H[i, j] = H[j, i]
 
 
-@numba.njit(cache=True, fastmath=FAST)
+@kernel
 def background(features, clutter, use_mean, out):  # type: ignore[no-untyped-def]
     """Background score of each cell: the best prototype's, or the mean prototype's; 0 for none."""
     for cell in range(features.shape[0]):

@@ -16,8 +16,9 @@ import numpy as np
 import numpy.typing as npt
 
 from nemo_model.boxfit import pull
+from nemo_model.kernel import kernel
 from nemo_model.lean import lean
-from nemo_model.objective import FAST, NEAR, background, evaluate
+from nemo_model.objective import NEAR, background, evaluate
 
 Array = npt.NDArray[np.float64]
 
@@ -60,7 +61,7 @@ class Hints(NamedTuple):
     viewpoint_scale: float
 
 
-@numba.njit(cache=True, fastmath=FAST)
+@kernel
 def step_pose(R, t, step, length, freedom):  # type: ignore[no-untyped-def]
     """Apply (omega, tau, sigma) to a pose in place; the rotation stays orthonormal."""
     x, y, z = step[0], step[1], step[2]
@@ -86,7 +87,7 @@ def step_pose(R, t, step, length, freedom):  # type: ignore[no-untyped-def]
         t[2] = max(t[2] * grow, 10.0 * NEAR)
 
 
-@numba.njit(cache=True, fastmath=FAST)
+@kernel
 def _tangent(g, H, t, length, freedom, order, gradient, hessian):  # type: ignore[no-untyped-def]
     """Turn sums by (omega, dt) into sums by (omega, tau, sigma)."""
     for i in range(3):
@@ -112,7 +113,7 @@ def _tangent(g, H, t, length, freedom, order, gradient, hessian):  # type: ignor
             hessian[5, 3 + j] = t[0] * half[3, j] + t[1] * half[4, j] + t[2] * half[5, j]
 
 
-@numba.njit(cache=True, fastmath=FAST)
+@kernel
 def solve_damped(hessian, gradient, n, damping, step):  # type: ignore[no-untyped-def]
     """Solve (H + damping diag H + floor) step = gradient by Cholesky; False when H is nil."""
     largest = 0.0
@@ -148,7 +149,7 @@ def solve_damped(hessian, gradient, n, damping, step):  # type: ignore[no-untype
     return True
 
 
-@numba.njit(cache=True, fastmath=FAST)
+@kernel
 def _limit(step, first, last, limit):  # type: ignore[no-untyped-def]
     length = 0.0
     for i in range(first, last):
@@ -160,7 +161,7 @@ def _limit(step, first, last, limit):  # type: ignore[no-untyped-def]
     return min(length, limit)
 
 
-@numba.njit(cache=True, fastmath=FAST)
+@kernel
 def score(table, scene, hints, R, t, work, order):  # type: ignore[no-untyped-def]
     """Evaluate E plus what the hints add, its derivatives by (omega, dt) left in `work`."""
     energy = evaluate(table, scene, R, t, work, order)
@@ -176,7 +177,7 @@ def score(table, scene, hints, R, t, work, order):  # type: ignore[no-untyped-de
     return energy
 
 
-@numba.njit(cache=True, fastmath=FAST)
+@kernel
 def _keep(result, total, R, t, work):  # type: ignore[no-untyped-def]
     if total > result[TOTAL]:
         for i in range(3):
@@ -188,7 +189,7 @@ def _keep(result, total, R, t, work):  # type: ignore[no-untyped-def]
         result[COVERED], result[EXPLAINED] = work.sums[1], work.sums[2]
 
 
-@numba.njit(cache=True, fastmath=FAST)
+@kernel
 def _take(result, R, t):  # type: ignore[no-untyped-def]
     for i in range(3):
         for j in range(3):
@@ -196,7 +197,7 @@ def _take(result, R, t):  # type: ignore[no-untyped-def]
         t[i] = result[TRANSLATION + i]
 
 
-@numba.njit(cache=True, fastmath=FAST)
+@kernel
 def climb(table, scene, hints, R, t, freedom, schedule, work, result):  # type: ignore[no-untyped-def]
     """Climb from (R, t), which are changed; the best pose met is left in `result` (RESULT,)."""
     result[TOTAL] = -1e300
@@ -244,7 +245,7 @@ def climb(table, scene, hints, R, t, freedom, schedule, work, result):  # type: 
     result[EVALUATIONS] = used + 1
 
 
-@numba.njit(cache=True, fastmath=FAST)
+@kernel
 def climb_from(table, scene, hints, rotations, translations, freedom, schedule, work, results):  # type: ignore[no-untyped-def]
     """Climb from rotations (n, 3, 3) and translations (n, 3), filling results (n, RESULT)."""
     R, t = np.empty((3, 3)), np.empty(3)
@@ -254,7 +255,7 @@ def climb_from(table, scene, hints, rotations, translations, freedom, schedule, 
         climb(table, scene, hints, R, t, freedom, schedule, work, results[k])
 
 
-@numba.njit(cache=True, fastmath=FAST)
+@kernel
 def climb_twice(  # type: ignore[no-untyped-def]
     table, scene, hints, rotations, translations, chosen, freedom, first, last, finalists, work,
     results,
@@ -279,7 +280,7 @@ def climb_twice(  # type: ignore[no-untyped-def]
     return used
 
 
-@numba.njit(cache=True, fastmath=FAST)
+@kernel
 def refine(table, scene, hints, clutter, mean, R, t, freedom, schedule, twin, work, results):  # type: ignore[no-untyped-def]
     """Fill the scene's background, climb from (R, t), and evaluate where that ends.
 

@@ -17,7 +17,8 @@ import numpy as np
 import numpy.typing as npt
 
 from nemo_model.boxfit import fit
-from nemo_model.objective import FAST, NEAR
+from nemo_model.kernel import kernel
+from nemo_model.objective import NEAR
 from nemo_model.pose import rotation_from_angles
 
 Array = npt.NDArray[np.float64]
@@ -37,7 +38,7 @@ def rotation_grid(
     return np.ascontiguousarray(np.array(rotations).reshape(-1, 3, 3)), views
 
 
-@numba.njit(cache=True, fastmath=FAST)
+@kernel
 def lookup_table(features, patch_features, background, height, width, pad, transposed, row, out):  # type: ignore[no-untyped-def]
     """Fill out (Q, (height + 2 pad) * (width + 2 pad)) with relu(patch . cell - b), zero outside.
 
@@ -87,7 +88,7 @@ def lookup_table(features, patch_features, background, height, width, pad, trans
                     out[q, base + j] = gain if gain > zero else zero
 
 
-@numba.njit(cache=True, fastmath=FAST)
+@kernel
 def _place(patches, seen, R, t, fx, fy, cx, cy, far, u, v, area):  # type: ignore[no-untyped-def]
     """Fill cell coordinates u, v and projected areas (0: not visible) of all patches (Q,).
 
@@ -126,7 +127,7 @@ def _place(patches, seen, R, t, fx, fy, cx, cy, far, u, v, area):  # type: ignor
             area[q] *= seen[q]
 
 
-@numba.njit(cache=True, fastmath=FAST)
+@kernel
 def scan(  # type: ignore[no-untyped-def]
     rotations, views, patches, outline, rays, weights, given, fixed, scales, shifts, table, pad,
     fx, fy, cx, cy, height, width, scores, translations,

@@ -8,14 +8,18 @@ from __future__ import annotations
 
 import csv
 import hashlib
+import pickle
+import random
 import subprocess
 import sys
+from importlib import import_module
 from pathlib import Path
 from typing import Any
 
 import cv2
 import numpy as np
 import pytest
+from numba.core.dispatcher import Dispatcher
 
 from nemo_model.estimator import Estimate, Estimator
 from nemo_model.pose import geodesic
@@ -87,6 +91,42 @@ def test_same_input_same_bytes_also_in_another_process(repository: Path, views: 
     command = [sys.executable, "-c", program, str(repository)]
     done = subprocess.run(command, capture_output=True, text=True, cwd=repository)
     assert done.stdout.strip() == first, done.stderr
+
+
+@pytest.mark.parametrize("seed", [0, 2])
+def test_the_order_in_which_functions_are_loaded_does_not_matter(
+    repository: Path, views: list[View], tmp_path: Path, seed: int
+) -> None:
+    """See nemo_model.kernel; without forceinline these two orders give other bytes."""
+    first = digest(estimates(repository, views, 1))
+    (tmp_path / "loaded").write_bytes(pickle.dumps(loaded()))
+    program = (
+        "import sys; from pathlib import Path; sys.path.insert(0, sys.argv[1] + '/tests');"
+        "from test_determinism import *; root = Path(sys.argv[1]);"
+        "load_shuffled(Path(sys.argv[2]), int(sys.argv[3]));"
+        "print(digest(estimates(root, recorded(root), 1)))"
+    )
+    command = [sys.executable, "-c", program, str(repository), str(tmp_path / "loaded"), str(seed)]
+    done = subprocess.run(command, capture_output=True, text=True, cwd=repository)
+    assert done.stdout.strip() == first, done.stderr
+
+
+def loaded() -> list[tuple[str, str, list[Any]]]:
+    """Module, name and signatures of the package's functions that this process has compiled."""
+    found = []
+    for module in [name for name in sys.modules if name.startswith("nemo_model.")]:
+        for name, value in vars(sys.modules[module]).items():
+            if isinstance(value, Dispatcher) and value.__module__ == module and value.signatures:
+                found.append((module, name, list(value.signatures)))
+    return sorted(found)
+
+
+def load_shuffled(path: Path, seed: int) -> None:
+    functions = pickle.loads(path.read_bytes())
+    random.Random(seed).shuffle(functions)
+    for module, name, signatures in functions:
+        for signature in signatures:
+            getattr(import_module(module), name).compile(signature)
 
 
 def test_what_came_before_does_not_matter(repository: Path, views: list[View]) -> None:
