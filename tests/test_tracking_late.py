@@ -69,14 +69,17 @@ def test_a_confirmed_object_costs_one_look_per_late_box():
     assert len(estimator.calls) - before == 2  # on its own image, and on this one
 
 
-def test_late_boxes_that_jitter_are_known_to():
+@pytest.mark.parametrize("seed", [0, 1, 2])
+def test_late_boxes_that_jitter_are_held_back(seed):
     """Each teaches once: what is learnt twice looks like a mistake of the prediction."""
-    tracker, rng = make(), np.random.default_rng(0)
-    for i in range(30):
+    tracker, rng, boxes = make(), np.random.default_rng(seed), []
+    for i in range(60):
         jittered = tuple(np.array(A) + rng.normal(0.0, 4.0, 4))
         tracker.step(frame(0.1 * i, late=late(0.1 * (i - 3), jittered) if i >= 3 else ()))
-    (memory,) = tracker.memories.values()
-    assert memory.jitter.gain() < 0.7
+        if i > 20:
+            (memory,) = tracker.memories.values()
+            boxes.append(memory.box)
+    assert np.std(boxes, axis=0).mean() < 3.0  # of 4.0
 
 
 def test_a_turn_found_late_is_carried_to_the_present():

@@ -90,10 +90,10 @@ def _take(
     estimator = tracker.estimators[memory.model]
     past = None if memory.estimate is None else memory.past(stamp)
     (seen,) = estimator.observe_many(picture.image, camera.K, [detection.box])
-    prior: Floats | None = None
+    box, prior = detection.box, None
     if past is not None and not memory.lost:
-        held = memory.smoothed(detection.box, past.box, camera)
-        prior = predict(past.T, camera, past.box, camera, held, config.still_iou)
+        box = memory.smoothed(detection.box, past.box, camera)  # once: it learns
+        prior = predict(past.T, camera, past.box, camera, box, config.still_iou)
     try:
         found = recognise(memory, seen, tracker.recogniser, tracker.config, purse)
         if found is not None:
@@ -113,7 +113,7 @@ def _take(
         memory.standing = judge(memory.standing, look, config)
         turned = rolled(estimate.T_cam_obj, sum(one.roll for one in since))
         memory.trust(turned, camera, stamp, fresh=False)
-        _correct(memory, past, estimate.T_cam_obj, detection.box)
+        _correct(memory, past, estimate.T_cam_obj, box)
         return
     memory.place(estimate, detection.box, camera, stamp)
     turned = rolled(estimate.T_cam_obj, sum(one.roll for one in since))
