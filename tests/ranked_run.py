@@ -6,6 +6,7 @@ from __future__ import annotations
 import gc
 import os
 import sys
+from contextlib import suppress
 from pathlib import Path
 
 import training_set
@@ -17,7 +18,7 @@ from nemo_model.training import train as loop
 def main(root: Path, out: Path, steps: int, batch: int, lost: int = -1) -> int:
     """Train; the process number `lost` looks for its data where there is none.
 
-    Threads of gloo that outlive the run may abort the process as Python ends.
+    Returns 3 where threads of gloo outlive the run: they may abort the process as Python ends.
     """
     loop.LOG_EVERY = 1
     gc.disable()  # or chance decides whether what is in a cycle has gone
@@ -39,7 +40,11 @@ def main(root: Path, out: Path, steps: int, batch: int, lost: int = -1) -> int:
 
 def threads() -> list[str]:
     """Names of this process's threads, C++ ones too; none where the system does not tell them."""
-    return [path.read_text() for path in Path("/proc/self/task").glob("*/comm")]
+    names = []
+    for path in Path("/proc/self/task").glob("*/comm"):
+        with suppress(OSError):  # it has ended meanwhile
+            names.append(path.read_text())
+    return names
 
 
 if __name__ == "__main__":

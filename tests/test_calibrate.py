@@ -212,7 +212,7 @@ def test_the_command_writes_the_card(
     assert "L3" in capsys.readouterr().out
     few = ["--model", model, *shared[:-1], 2, "--background-share", 2.0]
     assert command.run(_parsed(command, few)) == 0
-    assert "too few models to judge it" in capsys.readouterr().out
+    assert "too few models (or photos) to cross-validate" in capsys.readouterr().out
     refitted = read_card(model).calibration
     assert refitted is not None
     told = re.search(r"seed 0; (\d+) models, ", refitted.data)

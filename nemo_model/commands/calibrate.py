@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
-"""Fit a bundle's confidence and covariance on held-out objects; write them to its card."""
+"""Fit a bundle's confidence and covariance on labelled objects; write them to its card."""
 
 from __future__ import annotations
 
@@ -38,7 +38,9 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("--model", type=Path, required=True, help="bundle, whose card is written")
     parser.add_argument("--root", type=Path, required=True, help="data set, PASCAL3D+ layout")
     parser.add_argument("--source", default="stanford")
-    parser.add_argument("--split", default="train-tune", help="never the split that is reported")
+    parser.add_argument("--split", default="train-tune",
+                        help="train-tune, or train on new pictures where that holds few models; "
+                        "never the split that is reported")  # fmt: skip
     parser.add_argument("--occluded-root", type=Path, required=True, nargs="+",
                         help="its copies by nemo occlude, of one seed each")  # fmt: skip
     parser.add_argument("--backgrounds", type=Path, required=True,
@@ -137,8 +139,8 @@ def _report(model: Path, calibration: Calibration, judged: dict[str, Any]) -> st
     text = f"{model}: fitted on {calibration.data}"
     if not judged:
         return (
-            f"{text}\nwarning: these are too few models to judge it by cross-validation, and one "
-            "unlike the others spoils the scores; fit on pictures of more (docs/confidence.md)"
+            f"{text}\nwarning: too few models (or photos) to cross-validate; one unlike the others "
+            "spoils the scores: fit on pictures of more (docs/confidence.md)"
         )
     rows, empty = [], []
     for name, row in judged.items():

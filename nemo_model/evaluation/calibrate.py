@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
-"""Fits a bundle's confidence and covariance on objects that it was not trained on."""
+"""Fits a bundle's confidence and covariance on pictures that it was not trained on."""
 
 from __future__ import annotations
 
@@ -121,7 +121,7 @@ def calibrate(trials: Sequence[Trial], data: str) -> Calibration:
 
 
 def cross_validate(trials: Sequence[Trial], folds: int = FOLDS) -> dict[str, Any]:
-    """Judge calibrations that were fitted without the groups (car models) that they are judged on.
+    """Judge calibrations that were fitted without the groups (models) that they are judged on.
 
     Returns {} where there are fewer groups of objects than folds: without one of them nothing might
     be left to fit.

@@ -18,16 +18,17 @@ from typing import TypeVar
 
 import torch
 import torch.distributed as dist
+from torch import Tensor, nn
+from torch.nn.parallel import DistributedDataParallel
+
+from nemo_model.errors import NemoError
 
 # Imported before a process group is made: its functions have the group of that moment as a default
 # and would keep it, and so gloo's threads, alive after joined(). Such a thread now and then aborts
 # the process as Python ends ("terminate called without an active exception").
 # DistributedDataParallel would import it later.
-import torch.distributed.nn.functional
-from torch import Tensor, nn
-from torch.nn.parallel import DistributedDataParallel
-
-from nemo_model.errors import NemoError
+if dist.is_available():
+    import torch.distributed.nn.functional
 
 T = TypeVar("T")
 
