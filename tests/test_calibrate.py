@@ -220,6 +220,16 @@ def test_the_command_writes_the_card(
     assert 0 < int(told[1]) < FOLDS
 
 
+def test_without_classes_the_card_counts_photos(tmp_path: Path) -> None:
+    args = argparse.Namespace(
+        root=tmp_path, source="pascal", split="train", occluded_root=["o"], jitter=0.04, seed=0
+    )
+    told = command._data(args, trials(300))
+    assert re.search(r"seed 0; \d+ photos, 300 boxes: ", told)
+    (tmp_path / "classes.csv").write_text("name,class\nphoto,model 0\n")
+    assert re.search(r"seed 0; \d+ models, 300 boxes: ", command._data(args, trials(300)))
+
+
 def _parsed(module: object, words: list[object]) -> argparse.Namespace:
     parser = argparse.ArgumentParser()
     module.add_arguments(parser)  # type: ignore[attr-defined]

@@ -83,14 +83,19 @@ def estimates(repository: Path, views: list[View], threads: int) -> list[Estimat
 def test_same_input_same_bytes_also_in_another_process(repository: Path, views: list[View]) -> None:
     first = digest(estimates(repository, views, 1))
     assert digest(estimates(repository, views, 1)) == first
+    assert elsewhere(repository) == first
+
+
+def elsewhere(repository: Path, before: str = "") -> str:
+    """The digest of another process, which first runs the statement `before`; else what it said."""
     program = (
-        "import sys; from pathlib import Path; sys.path.insert(0, sys.argv[1] + '/tests');"
-        "from test_determinism import *; root = Path(sys.argv[1]);"
+        "import sys; from pathlib import Path; sys.path.insert(0, sys.argv[1] + '/tests')\n"
+        f"from test_determinism import *; root = Path(sys.argv[1])\n{before}\n"
         "print(digest(estimates(root, recorded(root), 1)))"
     )
     command = [sys.executable, "-c", program, str(repository)]
     done = subprocess.run(command, capture_output=True, text=True, cwd=repository)
-    assert done.stdout.strip() == first, done.stderr
+    return done.stdout.strip() or done.stderr
 
 
 @pytest.mark.parametrize("seed", [0, 2])
@@ -99,16 +104,9 @@ def test_the_order_in_which_functions_are_loaded_does_not_matter(
 ) -> None:
     """See nemo_model.kernel; without forceinline these two orders give other bytes."""
     first = digest(estimates(repository, views, 1))
-    (tmp_path / "loaded").write_bytes(pickle.dumps(loaded()))
-    program = (
-        "import sys; from pathlib import Path; sys.path.insert(0, sys.argv[1] + '/tests');"
-        "from test_determinism import *; root = Path(sys.argv[1]);"
-        "load_shuffled(Path(sys.argv[2]), int(sys.argv[3]));"
-        "print(digest(estimates(root, recorded(root), 1)))"
-    )
-    command = [sys.executable, "-c", program, str(repository), str(tmp_path / "loaded"), str(seed)]
-    done = subprocess.run(command, capture_output=True, text=True, cwd=repository)
-    assert done.stdout.strip() == first, done.stderr
+    path = tmp_path / "loaded"
+    path.write_bytes(pickle.dumps(loaded()))
+    assert elsewhere(repository, f"load_shuffled(Path({str(path)!r}), {seed})") == first
 
 
 def loaded() -> list[tuple[str, str, list[Any]]]:
